@@ -1,0 +1,23 @@
+//! The time of day, asked in one place.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::{Error, Kind, Result};
+
+/// Seconds and nanoseconds since 1970-01-01 UTC.
+pub fn now() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The time to write into results: `SOURCE_DATE_EPOCH` (whole seconds since 1970) where it is set, else now.
+pub fn build_time() -> Result<Duration> {
+    match super::environment::text("SOURCE_DATE_EPOCH")? {
+        None => Ok(now()),
+        Some(text) => text.parse().map(Duration::from_secs).map_err(|error| {
+            Error::new(Kind::Usage, format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds"))
+                .caused_by(error)
+        }),
+    }
+}

@@ -1,0 +1,309 @@
+//! Files and folders: durable writes, locks, free space. Every error names the path.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Context as _, Error, Kind, Result};
+
+/// The bytes of a file.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).context(|| format!("cannot read `{}`", path.display()))
+}
+
+/// The bytes of a file of at most `limit` bytes.
+pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .context(|| format!("cannot read `{}`", path.display()))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(Kind::Limit, format!("`{}` is larger than {limit} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// The text of a UTF-8 file.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?)
+        .map_err(|error| Error::new(Kind::Usage, format!("`{}` is not UTF-8", path.display())).caused_by(error))
+}
+
+/// A file opened for reading.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).context(|| format!("cannot open `{}`", path.display()))
+}
+
+/// What is at the path, following links; none where nothing is.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn metadata(path: &Path) -> Result<Option<Metadata>> {
+    absent_is_none(std::fs::metadata(path)).context(|| format!("cannot look at `{}`", path.display()))
+}
+
+/// What is at the path itself, links not followed; none where nothing is.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn link_metadata(path: &Path) -> Result<Option<Metadata>> {
+    absent_is_none(std::fs::symlink_metadata(path)).context(|| format!("cannot look at `{}`", path.display()))
+}
+
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether anything is at the path.
+pub fn exists(path: &Path) -> Result<bool> {
+    Ok(link_metadata(path)?.is_some())
+}
+
+/// The names in a folder, sorted by bytes.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let wrong = || format!("cannot list `{}`", path.display());
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(path).context(wrong)? {
+        names.push(item.context(wrong)?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The folder with all its parents, made with `mode` where they are missing.
+pub fn create_dir_all(path: &Path, mode: u32) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .context(|| format!("cannot create the folder `{}`", path.display()))
+}
+
+/// Removes a file or link; whether there was one.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn remove_file(path: &Path) -> Result<bool> {
+    Ok(absent_is_none(std::fs::remove_file(path)).context(|| format!("cannot remove `{}`", path.display()))?.is_some())
+}
+
+/// Removes a folder and all that is in it, links not followed; whether there was one.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn remove_dir_all(path: &Path) -> Result<bool> {
+    Ok(absent_is_none(std::fs::remove_dir_all(path))
+        .context(|| format!("cannot remove the folder `{}`", path.display()))?
+        .is_some())
+}
+
+/// Removes an empty folder; whether there was one.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn remove_dir(path: &Path) -> Result<bool> {
+    Ok(absent_is_none(std::fs::remove_dir(path))
+        .context(|| format!("cannot remove the folder `{}`", path.display()))?
+        .is_some())
+}
+
+/// Moves `from` over `to` and makes the move durable.
+#[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to)
+        .context(|| format!("cannot rename `{}` to `{}`", from.display(), to.display()))?;
+    sync_dir(parent(to))
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    open(path)?.sync_all().context(|| format!("cannot sync the folder `{}`", path.display()))
+}
+
+/// The folder a path is in; `.` for a bare name.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// The path made absolute against the working directory, links and `..` untouched.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).context(|| format!("cannot make `{}` absolute", path.display()))
+}
+
+/// Bytes that an unprivileged writer may still put on the file system of the nearest existing parent of `path`.
+pub fn free_space(path: &Path) -> Result<u64> {
+    let mut place = absolute(path)?;
+    while !exists(&place)? && place.pop() {}
+    let state = rustix::fs::statvfs(&place).context(|| format!("cannot ask for free space at `{}`", place.display()))?;
+    Ok(state.f_bavail.saturating_mul(state.f_frsize))
+}
+
+/// Fails with the exact need when `path`'s file system has less than `need` bytes free.
+pub fn require_space(path: &Path, need: u64) -> Result<()> {
+    let have = free_space(path)?;
+    if have < need {
+        return Err(Error::new(
+            Kind::NoSpace,
+            format!("not enough space: need {need} bytes, have {have} on `{}`", path.display()),
+        )
+        .hint("free some space there, or `castoff call image.gc` if it is castoff's store"));
+    }
+    Ok(())
+}
+
+/// Replaces the file durably: a temporary beside it, fsync, rename, fsync of the folder.
+pub fn write_atomic(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
+    let mut file = TempFile::beside(path, mode)?;
+    file.write_all(bytes).context(|| format!("cannot write `{}`", path.display()))?;
+    file.persist()
+}
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// A file that becomes `target` when [`TempFile::persist`] says so and is removed when it is dropped before.
+///
+/// Its name is `.castoff-PID-N.tmp` in the target's folder; an exclusive lock on it lives as long as its owner, so
+/// that [`sweep`] can tell a killed owner's file from a living one's.
+#[derive(Debug)]
+pub struct TempFile {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    kept: bool,
+}
+
+impl TempFile {
+    /// A new empty file in the folder of `target`, with `mode`.
+    pub fn beside(target: &Path, mode: u32) -> Result<Self> {
+        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = parent(target).join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
+        let wrong = || format!("cannot create a temporary file for `{}`", target.display());
+        // A leftover of a killed process that had our number is nobody's.
+        remove_file(&path)?;
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&path)
+            .context(wrong)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).context(wrong)?;
+        Ok(Self { file, path, target: target.to_owned(), kept: false })
+    }
+
+    /// The open file, for positioned reads and writes.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Where the file is until it is persisted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another target in the same folder, for content whose name is known only once it is written.
+    pub fn retarget(&mut self, target: &Path) {
+        self.target = target.to_owned();
+    }
+
+    /// Makes the content durable and the file its target, replacing what was there.
+    pub fn persist(mut self) -> Result<()> {
+        self.file.sync_all().context(|| format!("cannot sync `{}`", self.path.display()))?;
+        super::fault::point("host.fs.before-rename");
+        rename(&self.path, &self.target)?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Write for TempFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // The owner is already failing or has changed its mind; `sweep` finds what stays.
+            let _swept_later = remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the temporaries that killed processes left in a folder; returns their names.
+pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for name in list(folder)? {
+        let text = name.to_string_lossy();
+        if !(text.starts_with(".castoff-") && text.ends_with(".tmp")) {
+            continue;
+        }
+        let path = folder.join(&name);
+        let Ok(file) = open(&path) else { continue };
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() && remove_file(&path)? {
+            removed.push(path);
+        }
+    }
+    Ok(removed)
+}
+
+/// An advisory lock on a file (`flock`), released when dropped or when its owner dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for the exclusive lock.
+    pub fn exclusive(path: &Path) -> Result<Self> {
+        Self::take(path, rustix::fs::FlockOperation::LockExclusive)
+    }
+
+    /// Waits for a shared lock.
+    pub fn shared(path: &Path) -> Result<Self> {
+        Self::take(path, rustix::fs::FlockOperation::LockShared)
+    }
+
+    /// The exclusive lock if nobody holds it.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>> {
+        match Self::take(path, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if would_block(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(path: &Path, operation: rustix::fs::FlockOperation) -> Result<Self> {
+        let wrong = || format!("cannot lock `{}`", path.display());
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .context(wrong)?;
+        loop {
+            match rustix::fs::flock(&file, operation) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.context(wrong)?,
+            }
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+fn would_block(error: &Error) -> bool {
+    std::error::Error::source(error)
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::WouldBlock)
+}

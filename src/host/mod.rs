@@ -1,0 +1,10 @@
+//! The one door to the machine: files, processes, the clock, the environment, named fault points.
+//!
+//! Every error here names the path or the command. Nothing outside this room (and `rootfs::walk`, `rootfs::unpack`,
+//! `oci::distribution`) touches the world.
+
+pub mod clock;
+pub mod environment;
+pub mod fault;
+pub mod fs;
+pub mod process;

@@ -1,0 +1,32 @@
+//! castoff casts OS images in a mould and casts them off from the quay: it builds, packs, releases and publishes
+//! images, and tells configuration management which images there are.
+//!
+//! The rooms, and the arrows between them. A room may use only rooms of a lower rank; `tests/hermetic/layering.rs`
+//! reads every path in the source and fails with the chain when one points up or sideways.
+//!
+//! ```text
+//! 11 cli                                       translate and call; no domain rules; terminal sink of the event stream
+//! 10 function                                  the table; arguments; dispatch
+//!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
+//!  5 store                                     content store, leases, garbage collection
+//!  4 oci  sandbox  config                      formats and archives · namespaces, mounts, run · castoff's own configuration
+//!  3 rootfs                                    entries, ACLs, tar, flatten, walk/unpack (all pure bar rootfs::walk, rootfs::unpack)
+//!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
+//!  1 vocab                                     Digest, Reference, ImageName, Value
+//!  0 error                                     Error, Kind, hint
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod document;
+pub mod engine;
+pub mod error;
+pub mod function;
+pub mod host;
+pub mod oci;
+pub mod outputter;
+pub mod progress;
+pub mod rootfs;
+pub mod sandbox;
+pub mod store;
+pub mod vocab;

@@ -1,0 +1,10 @@
+//! What an entry of a root filesystem is, and every form it travels in: tar, layers, directories.
+//!
+//! Owns entries, POSIX ACLs, one tar codec, the merge of layers, the comparison of trees, walking and unpacking
+//! directories. Knows no engines, settings, caches or clocks; all pure bar `walk` and `unpack`. Names are bytes.
+
+mod entry;
+mod source;
+
+pub use entry::{Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT, XATTR_CAPABILITY, normal_path};
+pub use source::{FileRegion, Limits, ReadAt};

@@ -1,0 +1,15 @@
+//! The words every room shares: content digests, image references and names, values. Parsed once, valid everywhere.
+//!
+//! Pure: knows no files, time or network.
+
+mod digest;
+mod image_name;
+mod nearest;
+mod reference;
+mod value;
+
+pub use digest::{DiffId, Digest};
+pub use image_name::ImageName;
+pub use nearest::nearest;
+pub use reference::{EngineImage, Reference, Transport};
+pub use value::{Key, Map, Value};
