@@ -1,5 +1,13 @@
 //! Tests that need no network, no root and no daemon; one binary, one module a subject.
-#![allow(missing_docs, clippy::pedantic, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
 #[path = "hermetic/layering.rs"]
 mod layering;

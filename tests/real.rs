@@ -1,2 +1,10 @@
 //! Tests with real parts (Docker Engine, Salt, container tools, root); one binary, one module a subject.
-#![allow(missing_docs, clippy::pedantic, clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    missing_docs,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]

@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::progress::Progress;
 use crate::vocab::{Map, Value};
 
-
 /// One callable function: a row of the table.
 pub struct Function {
     /// `module.function`.

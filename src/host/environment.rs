@@ -14,7 +14,9 @@ pub fn raw(name: &str) -> Option<OsString> {
 pub fn text(name: &str) -> Result<Option<String>> {
     raw(name)
         .map(|value| {
-            value.into_string().map_err(|_| Error::new(Kind::Usage, format!("environment variable {name} is not UTF-8")))
+            value
+                .into_string()
+                .map_err(|_| Error::new(Kind::Usage, format!("environment variable {name} is not UTF-8")))
         })
         .transpose()
 }

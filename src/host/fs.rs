@@ -18,10 +18,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    open(path)?
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .context(|| format!("cannot read `{}`", path.display()))?;
+    open(path)?.take(limit + 1).read_to_end(&mut bytes).context(|| format!("cannot read `{}`", path.display()))?;
     if bytes.len() as u64 > limit {
         return Err(Error::new(Kind::Limit, format!("`{}` is larger than {limit} bytes", path.display())));
     }
@@ -111,8 +108,7 @@ pub fn remove_dir(path: &Path) -> Result<bool> {
 /// Moves `from` over `to` and makes the move durable.
 #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to)
-        .context(|| format!("cannot rename `{}` to `{}`", from.display(), to.display()))?;
+    std::fs::rename(from, to).context(|| format!("cannot rename `{}` to `{}`", from.display(), to.display()))?;
     sync_dir(parent(to))
 }
 
@@ -138,7 +134,8 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 pub fn free_space(path: &Path) -> Result<u64> {
     let mut place = absolute(path)?;
     while !exists(&place)? && place.pop() {}
-    let state = rustix::fs::statvfs(&place).context(|| format!("cannot ask for free space at `{}`", place.display()))?;
+    let state =
+        rustix::fs::statvfs(&place).context(|| format!("cannot ask for free space at `{}`", place.display()))?;
     Ok(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
@@ -249,7 +246,8 @@ pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
         }
         let path = folder.join(&name);
         let Ok(file) = open(&path) else { continue };
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() && remove_file(&path)? {
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() && remove_file(&path)?
+        {
             removed.push(path);
         }
     }

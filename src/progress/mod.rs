@@ -78,7 +78,12 @@ impl Progress {
     /// Begins a stage that ends when the returned value is dropped.
     pub fn stage(&self, stage: impl Into<String>, total: Option<u64>, unit: Unit) -> Stage {
         self.sink.event(&Event::Started { stage: stage.into(), total, unit });
-        Stage { sink: Arc::clone(&self.sink), done: 0, told: 0, step: total.map_or(1 << 20, |total| (total / 200).max(1)) }
+        Stage {
+            sink: Arc::clone(&self.sink),
+            done: 0,
+            told: 0,
+            step: total.map_or(1 << 20, |total| (total / 200).max(1)),
+        }
     }
 
     /// Reports a skip, a fallback or a substitution.

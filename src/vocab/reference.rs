@@ -203,8 +203,7 @@ impl FromStr for Reference {
 
 /// `org.opencontainers.image.ref.name` as the OCI image specification's annotation rules allow it.
 fn layout_tag(text: &str, tag: &str) -> Result<String, Error> {
-    let valid = !tag.is_empty()
-        && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte));
+    let valid = !tag.is_empty() && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte));
     if valid {
         Ok(tag.to_owned())
     } else {

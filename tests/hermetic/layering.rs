@@ -136,8 +136,13 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn module_of(file: &Path, source: &Path) -> Vec<String> {
-    let mut module: Vec<String> =
-        file.strip_prefix(source).unwrap().with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let mut module: Vec<String> = file
+        .strip_prefix(source)
+        .unwrap()
+        .with_extension("")
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
     if matches!(module.last().map(String::as_str), Some("mod" | "lib" | "main")) {
         module.pop();
     }
@@ -176,7 +181,9 @@ fn arrows_point_down() {
     for file in &files {
         let text = std::fs::read_to_string(file).unwrap();
         let shown = file.strip_prefix(&source).unwrap().display().to_string();
-        wrong.extend(upward_arrows(&text, module_of(file, &source)).into_iter().map(|line| format!("src/{shown}: {line}")));
+        wrong.extend(
+            upward_arrows(&text, module_of(file, &source)).into_iter().map(|line| format!("src/{shown}: {line}")),
+        );
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert!(files.len() > 20, "the walk found {} files", files.len());
@@ -187,7 +194,10 @@ fn every_room_has_a_rank_and_is_drawn() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let drawn = std::fs::read_to_string(source.join("lib.rs")).unwrap();
     for (room, _) in ROOMS {
-        assert!(drawn.lines().any(|line| line.starts_with("//!") && line.contains(room)), "`{room}` is not in the picture");
+        assert!(
+            drawn.lines().any(|line| line.starts_with("//!") && line.contains(room)),
+            "`{room}` is not in the picture"
+        );
         assert!(drawn.contains(&format!("pub mod {room};")), "`{room}` is not a room");
     }
 }
