@@ -9,5 +9,7 @@
     clippy::print_stderr
 )]
 
+#[path = "hermetic/config.rs"]
+mod config;
 #[path = "hermetic/layering.rs"]
 mod layering;

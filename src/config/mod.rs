@@ -1,9 +1,26 @@
 //! castoff's own configuration: one YAML file, drop-ins, environment, flags; every value knows where it came from.
 //!
-//! Precedence: flag, then environment, then file, then default. System file `/etc/castoff/castoff.yaml`, a user's in
-//! the XDG configuration folder, or `--config FILE`; drop-ins in `castoff.d/` beside it.
+//! Precedence: flag, then environment, then drop-in, then file, then default.
+//!
+//! ```text
+//! /etc/castoff/castoff.yaml                root's file
+//! /etc/castoff/castoff.d/*.yaml            drop-ins, in the order of their names; a later one wins
+//! $XDG_CONFIG_HOME/castoff/castoff.yaml    any other user's file, castoff.d/ beside it
+//! FILE                                     `--config FILE` or CASTOFF_CONFIG instead; NAME.d/ beside NAME.yaml
+//! ```
 
-use std::path::PathBuf;
+mod file;
+mod keys;
+mod size;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::host;
+use crate::vocab::{Value, nearest};
+
+pub use keys::{KEYS, Key};
+pub use size::parse_size;
 
 /// Which engine a bare image name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -17,14 +34,14 @@ pub enum EngineChoice {
     DockerDaemon,
 }
 
-/// Everything that may be configured.
+/// Everything that may be configured, and where each value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where store, journals and temporaries live (`CASTOFF_STATE_DIR`).
+    /// Where store, journals and temporaries live.
     pub state_dir: PathBuf,
-    /// The default engine (`CASTOFF_ENGINE`).
+    /// The default engine.
     pub engine: EngineChoice,
-    /// The Docker engine's address (`DOCKER_HOST`), `unix:///var/run/docker.sock` by default.
+    /// The Docker engine's address, in Docker's own spelling.
     pub docker_host: String,
     /// `image.gc` removes untagged images, oldest first, until the store is no larger (bytes; none: no limit).
     pub store_max_size: Option<u64>,
@@ -34,4 +51,158 @@ pub struct Config {
     pub limit_entries: u64,
     /// The most bytes a compressed layer may unfold to.
     pub limit_layer_size: u64,
+    /// Where LXC keeps its containers.
+    pub lxc_path: PathBuf,
+    origins: Vec<Origin>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// A configuration file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(&'static str),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::File(path) => write!(formatter, "file {}", path.display()),
+            Self::Environment(name) => write!(formatter, "environment {name}"),
+            Self::Flag(flag) => write!(formatter, "flag {flag}"),
+        }
+    }
+}
+
+/// What the command line says about configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config FILE`: this file (and its drop-ins) instead of the usual one; it must exist.
+    pub file: Option<PathBuf>,
+    /// Values by dotted key, as typed.
+    pub values: Vec<(String, String)>,
+}
+
+impl Config {
+    /// The configuration in force: flags over environment over drop-ins over file over defaults.
+    pub fn load(overrides: &Overrides) -> Result<Self> {
+        let mut config = Self::defaults(PathBuf::new());
+        for path in files(overrides)? {
+            for (name, text) in file::read(&path)? {
+                config.set(find(&name)?, &text, Origin::File(path.clone()))?;
+            }
+        }
+        for key in KEYS {
+            if let Some(text) = host::environment::text(key.environment)? {
+                config.set(key, &text, Origin::Environment(key.environment))?;
+            }
+        }
+        for (name, text) in &overrides.values {
+            let key = find(name)?;
+            config.set(key, text, Origin::Flag(key.flag()))?;
+        }
+        if config.state_dir.as_os_str().is_empty() {
+            config.state_dir = default_state_dir()?;
+        }
+        Ok(config)
+    }
+
+    /// Every default, with this state folder.
+    pub fn defaults(state_dir: PathBuf) -> Self {
+        Self {
+            state_dir,
+            engine: EngineChoice::Auto,
+            docker_host: "unix:///var/run/docker.sock".to_owned(),
+            store_max_size: None,
+            store_keep: 0,
+            limit_entries: crate::rootfs::Limits::default().entries,
+            limit_layer_size: 64 << 30,
+            lxc_path: PathBuf::from("/var/lib/lxc"),
+            origins: vec![Origin::Default; KEYS.len()],
+        }
+    }
+
+    /// Where the value of a dotted key came from; none for an unknown key.
+    pub fn origin(&self, name: &str) -> Option<&Origin> {
+        KEYS.iter().position(|key| key.name == name).and_then(|at| self.origins.get(at))
+    }
+
+    /// Every key with its value and where that came from, as `castoff config` prints it.
+    pub fn explain(&self) -> Value {
+        Value::map(KEYS.iter().zip(&self.origins).map(|(key, origin)| {
+            (key.name, Value::map([("value", (key.get)(self)), ("from", Value::from(origin.to_string()))]))
+        }))
+    }
+
+    fn set(&mut self, key: &Key, text: &str, origin: Origin) -> Result<()> {
+        (key.set)(self, text).map_err(|wrong| {
+            Error::new(Kind::Usage, format!("configuration key `{}` ({origin}): {wrong}", key.name))
+                .hint(format!("`{}` is {}", key.name, key.accepts))
+        })?;
+        if let Some(known) = KEYS.iter().position(|known| known.name == key.name) {
+            self.origins[known] = origin;
+        }
+        Ok(())
+    }
+}
+
+fn find(name: &str) -> Result<&'static Key> {
+    KEYS.iter().find(|key| key.name == name).ok_or_else(|| Error::new(Kind::Usage, unknown(name)))
+}
+
+/// The message about a key nobody knows, with the nearest known ones.
+fn unknown(name: &str) -> String {
+    let near = nearest(name, KEYS.iter().map(|key| key.name));
+    if near.is_empty() {
+        let known: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        format!("unknown configuration key `{name}`, known are `{}`", known.join("`, `"))
+    } else {
+        format!("unknown configuration key `{name}`, did you mean `{}`?", near.join("` or `"))
+    }
+}
+
+/// The files to read, weakest first.
+fn files(overrides: &Overrides) -> Result<Vec<PathBuf>> {
+    let named = overrides.file.clone().or_else(|| host::environment::raw("CASTOFF_CONFIG").map(PathBuf::from));
+    let main = match &named {
+        Some(file) => Some(file.clone()),
+        None if host::process::is_root() => Some(PathBuf::from("/etc/castoff/castoff.yaml")),
+        None => xdg("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("castoff/castoff.yaml")),
+    };
+    let Some(main) = main else { return Ok(Vec::new()) };
+    let mut files = Vec::new();
+    if named.is_some() || host::fs::exists(&main)? {
+        files.push(main.clone());
+    }
+    let drop_ins = main.with_extension("d");
+    if host::fs::metadata(&drop_ins)?.is_some_and(|found| found.is_dir()) {
+        for name in host::fs::list(&drop_ins)? {
+            if Path::new(&name).extension().is_some_and(|extension| extension == "yaml") {
+                files.push(drop_ins.join(name));
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn default_state_dir() -> Result<PathBuf> {
+    if host::process::is_root() {
+        return Ok(PathBuf::from("/var/lib/castoff"));
+    }
+    xdg("XDG_STATE_HOME", ".local/state").map(|folder| folder.join("castoff")).ok_or_else(|| {
+        Error::new(Kind::Usage, "no place for castoff's state: neither `XDG_STATE_HOME` nor `HOME` is set")
+            .hint("set `CASTOFF_STATE_DIR` to a folder of yours")
+    })
+}
+
+/// A base folder of the XDG specification, which says that a relative one is to be ignored.
+fn xdg(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |name| host::environment::raw(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
 }

@@ -37,3 +37,8 @@ pub fn find(program: &str) -> Option<PathBuf> {
 fn is_file(path: &Path) -> bool {
     matches!(super::fs::metadata(path), Ok(Some(metadata)) if metadata.is_file())
 }
+
+/// Whether this process runs as root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
