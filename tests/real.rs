@@ -8,3 +8,7 @@
     clippy::print_stdout,
     clippy::print_stderr
 )]
+
+#[allow(dead_code, reason = "each subject uses what it needs")]
+#[path = "real/harness.rs"]
+mod harness;
