@@ -1,1 +1,3 @@
-//! The `outputter` room.
+//! Value to text: the outputters that Salt's users know. Pure.
+
+pub mod python;

@@ -1,0 +1,153 @@
+//! What a function gets: its checked arguments, and what it may use of its surroundings.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
+use crate::vocab::{Key, Map, Reference, Value};
+
+/// A call whose arguments were checked against the function's row.
+///
+/// The getters take names of declared arguments; `maybe_*` gives none for an argument that is null, the others make
+/// that a usage error that names the argument.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The function's name.
+    pub function: String,
+    /// Every declared argument by name, defaults filled in.
+    pub arguments: Map,
+    /// Further positional arguments, where the function takes them.
+    pub extra: Vec<Value>,
+    /// Further keyword arguments, where the function takes them.
+    pub more: Map,
+    /// Whether only to say what would be done.
+    pub test: bool,
+}
+
+impl Call {
+    /// The argument as it is; null when there is none of that name.
+    pub fn value(&self, name: &str) -> &Value {
+        self.arguments.get(&Key::from(name)).unwrap_or(&Value::Null)
+    }
+
+    /// The text of an argument.
+    pub fn text(&self, name: &str) -> Result<&str> {
+        self.maybe_text(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// The text of an argument, if it is given.
+    pub fn maybe_text(&self, name: &str) -> Option<&str> {
+        self.value(name).as_str()
+    }
+
+    /// Whether an argument is true; null is false.
+    pub fn boolean(&self, name: &str) -> bool {
+        self.maybe_boolean(name).unwrap_or(false)
+    }
+
+    /// Whether an argument is true, if it is given.
+    pub fn maybe_boolean(&self, name: &str) -> Option<bool> {
+        match self.value(name) {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A whole number.
+    pub fn integer(&self, name: &str) -> Result<i64> {
+        self.maybe_integer(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// A whole number, if it is given.
+    pub fn maybe_integer(&self, name: &str) -> Option<i64> {
+        match self.value(name) {
+            Value::Int(value) => i64::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+
+    /// An image reference.
+    pub fn reference(&self, name: &str) -> Result<Reference> {
+        self.text(name)?.parse()
+    }
+
+    /// An image reference, if it is given.
+    pub fn maybe_reference(&self, name: &str) -> Result<Option<Reference>> {
+        self.maybe_text(name).map(str::parse).transpose()
+    }
+
+    /// A path of this host.
+    pub fn path(&self, name: &str) -> Result<PathBuf> {
+        self.text(name).map(PathBuf::from)
+    }
+
+    /// A path of this host, if it is given.
+    pub fn maybe_path(&self, name: &str) -> Option<PathBuf> {
+        self.maybe_text(name).map(PathBuf::from)
+    }
+
+    /// The items of a list; none for null.
+    pub fn list(&self, name: &str) -> &[Value] {
+        self.value(name).as_list().unwrap_or_default()
+    }
+
+    /// The texts of a list; an item of another type is a usage error.
+    pub fn texts(&self, name: &str) -> Result<Vec<String>> {
+        let text = |item: &Value| match item {
+            Value::String(text) => Ok(text.clone()),
+            other => Err(Error::new(
+                Kind::Usage,
+                format!("{}: `{name}` must hold texts, not a {}", self.function, other.type_name()),
+            )),
+        };
+        self.list(name).iter().map(text).collect()
+    }
+
+    /// The members of a map, if it is given.
+    pub fn mapping(&self, name: &str) -> Option<&Map> {
+        self.value(name).as_map()
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        Error::new(Kind::Usage, format!("{}: `{name}` is required", self.function))
+    }
+}
+
+/// What a function may use of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// castoff's configuration.
+    pub config: Config,
+    /// Who hears of progress.
+    pub progress: Progress,
+    /// What the function says about its result besides returning it.
+    pub retcode: Retcode,
+}
+
+impl Context {
+    /// Surroundings with this configuration and this listener.
+    pub fn new(config: Config, progress: Progress) -> Self {
+        Self { config, progress, retcode: Retcode::default() }
+    }
+}
+
+/// The return code a function gives its result, 0 unless it says otherwise; clones share it.
+///
+/// Only for a function whose result is worth having although it means failure; others return an error.
+#[derive(Clone, Debug, Default)]
+pub struct Retcode(Arc<AtomicU8>);
+
+impl Retcode {
+    /// The code.
+    pub fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Makes this the code.
+    pub fn set(&self, code: u8) {
+        self.0.store(code, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,91 @@
+//! The one hall behind every door: find the row, check the arguments, run.
+
+use super::arguments::{Request, Wrong, bind};
+use super::{Context, Function, GROUPS};
+use crate::error::Error;
+use crate::vocab::{Value, nearest};
+
+/// Why a call gave no result.
+#[derive(Debug)]
+pub enum CallError {
+    /// There is no function of this name.
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// Up to three functions that were probably meant.
+        nearest: Vec<&'static str>,
+    },
+    /// The function has no such keyword arguments.
+    Keywords {
+        /// The function.
+        function: &'static Function,
+        /// What is wrong, in Salt's words.
+        problem: String,
+    },
+    /// The arguments do not fit the function.
+    Arguments {
+        /// The function.
+        function: &'static Function,
+        /// What is wrong, in Python's words.
+        problem: String,
+    },
+    /// The function ran and failed.
+    Failed {
+        /// The function.
+        function: &'static Function,
+        /// Its failure.
+        error: Error,
+    },
+}
+
+impl std::fmt::Debug for Function {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Function({})", self.name)
+    }
+}
+
+/// Every function, in order of name.
+pub fn functions() -> Vec<&'static Function> {
+    let mut all: Vec<&'static Function> = GROUPS.iter().copied().flatten().collect();
+    all.sort_unstable_by_key(|function| function.name);
+    all
+}
+
+/// The function of this name.
+pub fn find(name: &str) -> Option<&'static Function> {
+    GROUPS.iter().copied().flatten().find(|function| function.name == name)
+}
+
+/// Runs the function of this name with these arguments.
+pub fn dispatch(name: &str, request: Request, context: &Context) -> Result<Value, CallError> {
+    let Some(function) = find(name) else {
+        let known = functions().into_iter().map(|function| function.name);
+        return Err(CallError::Unknown { name: name.to_owned(), nearest: nearest(name, known) });
+    };
+    let call = bind(function, request).map_err(|wrong| match wrong {
+        Wrong::Keywords(problem) => CallError::Keywords { function, problem },
+        Wrong::Arguments(problem) => CallError::Arguments { function, problem },
+    })?;
+    tracing::debug!(function = name, test = call.test, "calling");
+    (function.run)(&call, context).map_err(|error| CallError::Failed { function, error })
+}
+
+/// Whether a result says itself that the work failed: `False`, or a map whose `result` or `success` is false.
+///
+/// A null `result` is no failure: it means that `test=True` found something to do.
+pub fn reports_failure(result: &Value) -> bool {
+    let is_false = |value: &Value| match value {
+        Value::Null => false,
+        Value::Bool(value) => !value,
+        Value::Int(number) => *number == 0,
+        Value::Float(number) => *number == 0.0,
+        Value::String(text) => text.is_empty(),
+        Value::List(items) => items.is_empty(),
+        Value::Map(map) => map.is_empty(),
+    };
+    match result {
+        Value::Bool(value) => !value,
+        Value::Map(_) => ["result", "success"].iter().any(|key| result.get(key).is_some_and(is_false)),
+        _ => false,
+    }
+}
