@@ -3,8 +3,10 @@
 //! Owns entries, POSIX ACLs, one tar codec, the merge of layers, the comparison of trees, walking and unpacking
 //! directories. Knows no engines, settings, caches or clocks; all pure bar `walk` and `unpack`. Names are bytes.
 
+pub mod acl;
 mod entry;
 mod source;
+pub mod tar;
 
 pub use entry::{Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT, XATTR_CAPABILITY, normal_path};
 pub use source::{FileRegion, Limits, ReadAt};
