@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Every test, with real parts: installs what is missing, starts a Docker Engine of its own, stops it at the end.
+# Arguments go to the test runner (`contrib/make/test.sh demo` runs the tests with `demo` in their names).
+# shellcheck source=contrib/make/machine.sh
+source "$(dirname "$0")/machine.sh"
+# shellcheck source=contrib/make/engine.sh
+source contrib/make/engine.sh
+
+[[ $(id -u) == 0 ]] || die "the tests with real parts need root; without root: cargo test --release --test hermetic"
+need_rust
+need skopeo=skopeo umoci=umoci podman=podman ctr=containerd docker=docker.io dockerd=docker.io \
+    setfacl=acl setfattr=attr setcap=libcap2-bin bsdtar=libarchive-tools mmdebstrap=mmdebstrap tar=tar xz=xz-utils \
+    zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot dpkg-deb=dpkg unshare=util-linux mkfs.ext4=e2fsprogs
+source contrib/make/venv.sh
+export CASTOFF_TEST_VENV
+CASTOFF_TEST_VENV=$(python_environment tests/real/requirements.txt)
+
+# Built first, so that the engine does not wait for the compiler.
+cargo test --release --locked --no-run
+start_engine
+export CASTOFF_TEST_DOCKER_HOST=$ENGINE_HOST
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --release --locked --no-fail-fast "$@"
+else
+    cargo test --release --locked --no-fail-fast -- "$@"
+fi
