@@ -13,3 +13,5 @@
 mod config;
 #[path = "hermetic/layering.rs"]
 mod layering;
+#[path = "hermetic/vectors.rs"]
+mod vectors;

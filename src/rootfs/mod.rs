@@ -5,6 +5,7 @@
 
 pub mod acl;
 mod entry;
+pub mod flatten;
 mod source;
 pub mod tar;
 
