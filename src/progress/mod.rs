@@ -4,6 +4,10 @@
 
 use std::sync::Arc;
 
+mod lines;
+
+pub use lines::Lines;
+
 /// What a count of progress counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
