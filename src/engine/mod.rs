@@ -1,1 +1,4 @@
 //! The `engine` room.
+
+pub mod docker;
+pub mod lxc;
