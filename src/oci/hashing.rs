@@ -12,6 +12,7 @@ use sha2::Digest as _;
 
 use crate::error::{Context as _, Error, Kind, Result, from_io};
 use crate::rootfs::ReadAt;
+use crate::rootfs::tar::Input;
 use crate::vocab::Digest;
 
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -213,5 +214,33 @@ impl Read for VerifyingReader<'_> {
         bytes[..count].copy_from_slice(&ready[..count]);
         self.consume(count);
         Ok(count)
+    }
+}
+
+/// What is skipped is hashed, but not copied.
+impl Input for &mut VerifyingReader<'_> {
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..])? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn skip(&mut self, count: u64) -> io::Result<u64> {
+        let mut left = count;
+        while left > 0 {
+            let ready = self.fill_buf()?.len();
+            if ready == 0 {
+                break;
+            }
+            let passed = usize::try_from(left).unwrap_or(usize::MAX).min(ready);
+            self.consume(passed);
+            left -= passed as u64;
+        }
+        Ok(count - left)
     }
 }

@@ -5,6 +5,7 @@
 //! disk. Everything read is hostile: sizes, depths and names are bounded and checked, digests compared. Knows no
 //! engines, no store and no clock.
 
+mod archive;
 mod archive_writer;
 mod change;
 mod compression;
@@ -22,6 +23,7 @@ mod spool;
 mod stream_writer;
 mod words;
 
+pub use archive::{open_docker_archive, open_oci_archive};
 pub use archive_writer::{ArchiveNames, ArchiveOptions, ArchiveWriter};
 pub use compression::{Compression, LayerEncoder, WrittenLayer};
 pub use config::{HistoryEntry, ImageConfig};
@@ -33,9 +35,9 @@ pub use layout::Choice;
 pub(crate) use layout::{image_of, parse_manifest};
 pub use manifest::{CONTAINERD_NAME, Descriptor, Index, Manifest, Platform, REF_NAME, media_type};
 pub(crate) use open::Directory;
-pub use open::open_layout;
+pub use open::{open_layout, open_layout_for};
 pub(crate) use sink::require_size;
 pub use sink::{LayerSink, copy_layer};
-pub use source::{ImageSource, LayerSource, OpenedLayer, open_layer, scan_verified};
+pub use source::{ImageSource, LayerSource, OpenedLayer, open_bare, open_layer, scan_verified};
 pub use spool::{SpoolLimits, unfolded_digest};
 pub use stream_writer::StreamWriter;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::layout::{self, Choice, Files};
+use super::manifest::Platform;
 use super::source::ImageSource;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;
@@ -62,7 +63,12 @@ impl Files for Directory {
     }
 }
 
+/// Opens an image of the OCI layout at `path`, for this host's platform where it has several.
+pub fn open_layout(path: &Path, tag: Option<&str>) -> Result<ImageSource> {
+    open_layout_for(path, &Choice { tag, platform: &Platform::host() })
+}
+
 /// Opens the chosen image of the OCI layout at `path`.
-pub fn open_layout(path: &Path, choice: &Choice<'_>) -> Result<ImageSource> {
+pub fn open_layout_for(path: &Path, choice: &Choice<'_>) -> Result<ImageSource> {
     layout::read(&Directory::open(path)?, choice)
 }

@@ -9,7 +9,7 @@ use super::hashing::VerifyingReader;
 use super::manifest::{Descriptor, Platform};
 use super::spool::{self, SpoolLimits};
 use crate::error::{Error, Kind, Result};
-use crate::progress::Progress;
+use crate::progress::{Progress, Unit};
 use crate::rootfs::ReadAt;
 use crate::vocab::{DiffId, Digest, ImageName};
 
@@ -95,15 +95,28 @@ pub fn open_layer(
             verified: layer.verified,
         });
     }
-    let stage = progress.stage(
-        format!("unfolding layer {}", layer.diff_id.0.short()),
-        Some(layer.content.size()),
-        crate::progress::Unit::Bytes,
-    );
+    let stage =
+        progress.stage(format!("unfolding layer {}", layer.diff_id.0.short()), Some(layer.content.size()), Unit::Bytes);
     let wanted = layer.blob.as_ref().filter(|_| !layer.verified).map(|blob| blob.digest);
     let (content, found) = spool::unfold(&*layer.content, layer.compression, wanted, scratch, limits, stage)?;
     compare(layer.diff_id.0, found, "diff ID")?;
     Ok(OpenedLayer { content: Arc::new(content), diff_id: layer.diff_id, verified: true })
+}
+
+/// Bytes that nobody promised anything about, such as a root filesystem's tar: themselves when they are bare, else an
+/// unnamed file in `scratch` that they were unfolded to.
+pub fn open_bare(
+    content: Arc<dyn ReadAt>,
+    scratch: &Path,
+    limits: &SpoolLimits,
+    progress: &Progress,
+) -> Result<Arc<dyn ReadAt>> {
+    let compression = Compression::detect(&*content)?;
+    if compression == Compression::None {
+        return Ok(content);
+    }
+    let stage = progress.stage("unfolding", Some(content.size()), Unit::Bytes);
+    Ok(Arc::new(spool::unfold(&*content, compression, None, scratch, limits, stage)?.0))
 }
 
 /// Runs `scan` over the layer's bytes while they are hashed, reads what it left unread, and compares the digest.

@@ -10,18 +10,7 @@ use crate::error::Result;
 use crate::host::fault;
 use crate::host::fs;
 use crate::oci::Index;
-use crate::vocab::Digest;
-
-/// What a collection may remove.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GcOptions {
-    /// The bytes the store should not exceed: images without a name go, oldest first, until it fits.
-    pub max_size: Option<u64>,
-    /// How many images without a name stay, newest first, as far as `max_size` allows.
-    pub keep: usize,
-    /// Only say what would be removed.
-    pub dry_run: bool,
-}
+use crate::vocab::{Digest, Value};
 
 /// What a collection removed, or would remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,15 +27,30 @@ pub struct GcReport {
     pub size: u64,
 }
 
+impl GcReport {
+    /// The report as a function gives it back.
+    pub fn to_value(&self) -> Value {
+        let digests = |list: &[Digest]| Value::list(list.iter().map(ToString::to_string));
+        Value::map([
+            ("images", digests(&self.images)),
+            ("blobs", self.blobs.into()),
+            ("bytes", self.bytes.into()),
+            ("kept", digests(&self.kept)),
+            ("size", self.size.into()),
+        ])
+    }
+}
+
 /// Blobs that must stay, and the bytes each takes on disk.
 type Blobs = BTreeMap<Digest, u64>;
 
 impl Store {
-    /// Removes images without a name, as `options` say, and every blob that neither the index nor a living writer
-    /// needs.
-    pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
+    /// Removes images without a name, except the `keep` newest, and every blob that neither the index nor a living
+    /// writer needs. While the store is still larger than `max_size`, those `keep` go too, oldest first. A dry run
+    /// only says so.
+    pub fn gc(&self, max_size: Option<u64>, keep: u32, dry_run: bool) -> Result<GcReport> {
         let _lock = self.exclusive()?;
-        if !options.dry_run {
+        if !dry_run {
             self.sweep()?;
         }
         let leased = lease::living(&self.own("leases"))?;
@@ -59,14 +63,14 @@ impl Store {
         untagged.sort_by_key(|image| std::cmp::Reverse(image.untagged_since));
         let (mut kept, mut surplus) = (Vec::new(), Vec::new());
         for image in untagged {
-            if leased.contains(&image.manifest) || kept.len() < options.keep { &mut kept } else { &mut surplus }
+            if leased.contains(&image.manifest) || kept.len() < keep as usize { &mut kept } else { &mut surplus }
                 .push(image);
         }
         let mut gone = Vec::new();
         for image in surplus {
             drop_image(&mut index, &image, &mut gone);
         }
-        while let Some(limit) = options.max_size
+        while let Some(limit) = max_size
             && size_of(&self.reachable(&index, &leased, &there)?) > limit
             && let Some(at) = kept.iter().rposition(|image| !leased.contains(&image.manifest))
         {
@@ -86,7 +90,7 @@ impl Store {
             kept: kept.iter().map(|image| image.id).collect(),
             size: size_of(&stay),
         };
-        if !options.dry_run {
+        if !dry_run {
             self.collect(&index, &report.images, &garbage)?;
         }
         Ok(report)

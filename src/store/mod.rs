@@ -18,17 +18,17 @@
 
 mod gc;
 mod images;
-mod import;
 mod lease;
 mod records;
 mod verify;
+mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub use gc::{GcOptions, GcReport};
+pub use gc::GcReport;
 pub use images::StoredImage;
-pub use import::{Import, Imported};
 pub use verify::{Mismatch, VerifyReport};
+pub use writer::{ImageWriter, StoredAs};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::fs::{self, Lock};
@@ -104,15 +104,15 @@ impl Store {
         self.images(&self.read_index()?)
     }
 
-    /// Gives an image of the store a further name; the image that loses its last name by it, if one does.
+    /// Gives an image of the store a further name; the image that had the name before, if one had.
     pub fn tag(&self, name: &ImageName, id: Digest) -> Result<Option<Digest>> {
         let _lock = self.exclusive()?;
         let mut index = self.read_index()?;
         let descriptor =
             self.find(&index, &EngineImage::Id(id))?.cloned().ok_or_else(|| unknown(&EngineImage::Id(id)))?;
-        let lost = self.point(&mut index, &descriptor, name)?;
+        let before = self.point(&mut index, &descriptor, name)?;
         self.write_index(&index)?;
-        Ok(lost)
+        Ok(before)
     }
 
     /// Takes a name off its image, which stays even if that was its last.
@@ -152,6 +152,19 @@ impl Store {
         Ok(Removed { names, images: gone.into_iter().collect(), bytes })
     }
 
+    /// Removes an image if it has no name; whether it was removed.
+    pub fn remove_untagged(&self, id: Digest) -> Result<bool> {
+        let _lock = self.exclusive()?;
+        let mut index = self.read_index()?;
+        let Some(digest) = self.find(&index, &EngineImage::Id(id))?.map(|found| found.digest) else { return Ok(false) };
+        if index.manifests.iter().any(|other| other.digest == digest && other.annotation(REF_NAME).is_some()) {
+            return Ok(false);
+        }
+        index.manifests.retain(|other| other.digest != digest);
+        self.drop_unreachable(&index)?;
+        Ok(true)
+    }
+
     /// The descriptor of an image.
     fn find<'index>(&self, index: &'index Index, image: &EngineImage) -> Result<Option<&'index Descriptor>> {
         match image {
@@ -175,25 +188,22 @@ impl Store {
         }
     }
 
-    /// Points a name to a manifest; the ID of the image that loses its last name by it, if one does.
+    /// Points a name to a manifest; the ID of the image that had the name before, if one had.
     fn point(&self, index: &mut Index, to: &Descriptor, name: &ImageName) -> Result<Option<Digest>> {
-        let before = take_name(index, name).filter(|before| before.digest != to.digest);
+        let before = take_name(index, name);
         index.manifests.retain(|other| other.digest != to.digest || other.annotation(REF_NAME).is_some());
         let mut named = to.clone();
         named.annotate(UNTAGGED, None);
         named.annotate(REF_NAME, Some(&name.to_string()));
         index.manifests.push(named);
-        let Some(before) = before.filter(|before| names_of(index, before.digest).is_empty()) else { return Ok(None) };
-        match self.image_id(&before) {
-            Ok(lost) if lost == self.image_id(to)? => {
-                // The same image, stored in another way: nobody would know which of the two an ID means.
-                index.manifests.retain(|other| other.digest != before.digest);
-                Ok(None)
-            }
-            Ok(lost) => Ok(Some(lost)),
-            // A damaged image must be replaceable; by the digest of its manifest it can be removed.
-            Err(_) => Ok(Some(before.digest)),
+        let Some(before) = before else { return Ok(None) };
+        // A damaged image must be replaceable; by the digest of its manifest it can be removed.
+        let id = self.image_id(&before).unwrap_or(before.digest);
+        if before.digest != to.digest && id == self.image_id(to)? {
+            // The same image, stored in another way: nobody would know which of the two an ID means.
+            index.manifests.retain(|other| other.digest != before.digest || other.annotation(REF_NAME).is_some());
         }
+        Ok(Some(id))
     }
 
     fn read_index(&self) -> Result<Index> {

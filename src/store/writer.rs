@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::lease::Lease;
-use super::{Store, names_of, untagged};
+use super::{Store, untagged};
 use crate::error::{Error, Kind, Result};
 use crate::host::fault;
 use crate::host::fs;
@@ -12,7 +12,7 @@ use crate::oci::{manifest_of, media_type};
 use crate::vocab::{DiffId, Digest, ImageName};
 
 /// An image on its way into the store; what it has written is leased until it is dropped.
-pub struct Import<'store> {
+pub struct ImageWriter<'store> {
     store: &'store Store,
     lease: Lease,
     compression: Compression,
@@ -21,23 +21,23 @@ pub struct Import<'store> {
 
 /// An image that is in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Imported {
+pub struct StoredAs {
     /// Its ID.
     pub id: Digest,
-    /// The images that lost their last name to it; they stay until they are removed or collected.
-    pub replaced: Vec<Digest>,
+    /// The images that had these names before; one that lost its last name stays until it is removed or collected.
+    pub previous: Vec<(ImageName, Digest)>,
 }
 
 impl Store {
     /// Begins to bring an image in; its layers will be stored like this.
-    pub fn import(&self, compression: Compression) -> Result<Import<'_>> {
+    pub fn image_writer(&self, compression: Compression) -> Result<ImageWriter<'_>> {
         let _lock = self.shared()?;
         let lease = Lease::begin(&self.own("leases"))?;
-        Ok(Import { store: self, lease, compression, layers: Vec::new() })
+        Ok(ImageWriter { store: self, lease, compression, layers: Vec::new() })
     }
 }
 
-impl Import<'_> {
+impl ImageWriter<'_> {
     /// Takes over a layer without reading it, if the store has it already; whether it has.
     pub fn adopt(&mut self, layer: &LayerSource) -> Result<bool> {
         let bare = (layer.diff_id.0, media_type::OCI_LAYER.to_owned());
@@ -54,7 +54,7 @@ impl Import<'_> {
     }
 
     /// Puts the image into the store under these names; under none it is there by its ID.
-    pub fn finish(mut self, config: &ImageConfig, names: &[ImageName]) -> Result<Imported> {
+    pub fn finish(mut self, config: &ImageConfig, names: &[ImageName]) -> Result<StoredAs> {
         let written: Vec<DiffId> = self.layers.iter().map(|(diff_id, _)| *diff_id).collect();
         if config.diff_ids() != written {
             return Err(Error::new(
@@ -68,20 +68,19 @@ impl Import<'_> {
             let staged = BlobFolder::stage_bytes(self.temporary()?, bytes)?;
             self.keep(staged)?;
         }
-        fault::point("store.import.before-index");
+        fault::point("store.image.before-index");
         let _lock = self.store.exclusive()?;
         let mut index = self.store.read_index()?;
-        let mut replaced = Vec::new();
+        let mut previous = Vec::new();
         for name in names {
-            replaced.extend(self.store.point(&mut index, &descriptor, name)?);
+            previous.extend(self.store.point(&mut index, &descriptor, name)?.map(|before| (name.clone(), before)));
         }
         if names.is_empty() && !index.manifests.iter().any(|other| other.digest == descriptor.digest) {
             index.manifests.push(untagged(&descriptor));
         }
         self.store.write_index(&index)?;
-        fault::point("store.import.after-index");
-        debug_assert!(names.iter().all(|name| names_of(&index, descriptor.digest).contains(name)));
-        Ok(Imported { id: config.digest(), replaced })
+        fault::point("store.image.after-index");
+        Ok(StoredAs { id: config.digest(), previous })
     }
 
     /// A new temporary, which a sweep cannot take for a dead writer's before it is locked.
@@ -93,12 +92,12 @@ impl Import<'_> {
     fn keep(&mut self, staged: StagedBlob) -> Result<()> {
         let _lock = self.store.shared()?;
         self.lease.add(staged.digest())?;
-        fault::point("store.import.after-lease");
+        fault::point("store.image.after-lease");
         self.store.blobs.keep(staged)
     }
 }
 
-impl LayerSink for Import<'_> {
+impl LayerSink for ImageWriter<'_> {
     fn write_layer(&mut self, size: u64, write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<WrittenLayer> {
         let (staged, layer) = BlobFolder::stage_layer(self.temporary()?, self.compression, write)?;
         crate::oci::require_size(size, layer.bare_size)?;
