@@ -12,3 +12,5 @@
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
+#[path = "real/walk.rs"]
+mod walk;

@@ -94,3 +94,22 @@ pub fn normal_path(raw: &[u8]) -> Option<Vec<u8>> {
     }
     Some(path)
 }
+
+/// A path as a person reads it, on one line: `/` for the root, control characters and bytes that are not UTF-8 escaped.
+pub fn shown(path: &[u8]) -> String {
+    if path.is_empty() {
+        return "/".to_owned();
+    }
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if letter.is_control() {
+                text.extend(letter.escape_default());
+            } else {
+                text.push(letter);
+            }
+        }
+        text.extend(chunk.invalid().iter().flat_map(|byte| std::ascii::escape_default(*byte).map(char::from)));
+    }
+    text
+}

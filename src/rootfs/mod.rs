@@ -4,10 +4,21 @@
 //! directories. Knows no engines, settings, caches or clocks; all pure bar `walk` and `unpack`. Names are bytes.
 
 pub mod acl;
+mod beneath;
+mod capability;
 mod entry;
+mod findings;
 pub mod flatten;
+pub mod idmap;
 mod source;
 pub mod tar;
+pub mod unpack;
+pub mod walk;
+mod xattrs;
 
-pub use entry::{Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT, XATTR_CAPABILITY, normal_path};
+pub use entry::{
+    Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT, XATTR_CAPABILITY, normal_path, shown,
+};
+pub use findings::{Finding, Findings};
 pub use source::{FileRegion, Limits, ReadAt};
+pub use xattrs::HeldBack;
