@@ -11,6 +11,8 @@
 
 #[path = "hermetic/config.rs"]
 mod config;
+#[path = "hermetic/doctor.rs"]
+mod doctor;
 #[path = "hermetic/layering.rs"]
 mod layering;
 #[path = "hermetic/vectors.rs"]

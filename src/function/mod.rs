@@ -9,6 +9,7 @@
 mod arguments;
 mod call;
 mod dispatch;
+mod doctor;
 mod sys;
 mod test;
 
@@ -20,7 +21,7 @@ use crate::error::Result;
 use crate::vocab::Value;
 
 /// The table: one group a module of functions.
-const GROUPS: &[&[Function]] = &[sys::FUNCTIONS, test::FUNCTIONS];
+const GROUPS: &[&[Function]] = &[doctor::FUNCTIONS, sys::FUNCTIONS, test::FUNCTIONS];
 
 /// One callable function: a row of the table.
 pub struct Function {

@@ -3,6 +3,7 @@
 //! Every error here names the path or the command. Nothing outside this room (and `rootfs::walk`, `rootfs::unpack`,
 //! `oci::distribution`) touches the world.
 
+pub mod abilities;
 pub mod clock;
 pub mod environment;
 pub mod fault;
