@@ -15,5 +15,7 @@ mod config;
 mod doctor;
 #[path = "hermetic/layering.rs"]
 mod layering;
+#[path = "hermetic/tar/mod.rs"]
+mod tar;
 #[path = "hermetic/vectors.rs"]
 mod vectors;

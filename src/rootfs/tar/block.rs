@@ -107,10 +107,12 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
 fn octal(field: &[u8]) -> Option<u64> {
     let start = field.iter().position(|byte| !matches!(byte, b' ' | 0)).unwrap_or(field.len());
     let mut value: u64 = 0;
+    let mut ended = false;
     for byte in &field[start..] {
         match byte {
-            b'0'..=b'7' => value = value.checked_mul(8)?.checked_add(u64::from(byte - b'0'))?,
-            b' ' | 0 => break,
+            b'0'..=b'7' if !ended => value = value.checked_mul(8)?.checked_add(u64::from(byte - b'0'))?,
+            b' ' => ended = true,
+            0 => break,
             _ => return None,
         }
     }

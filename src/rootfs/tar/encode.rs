@@ -4,7 +4,7 @@ use crate::rootfs::acl::Acl;
 use crate::rootfs::{Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT};
 
 use super::block::{self, BLOCK, Block, Dialect};
-use super::pax::{self, ACL_ACCESS, ACL_DEFAULT, Records, XATTR};
+use super::pax::{self, ACL_ACCESS, ACL_DEFAULT, Records};
 use super::sparse::SparseMap;
 
 /// The header blocks of a new member, the same for the same entry always. With `sparse`, the stored parts follow in
@@ -173,7 +173,7 @@ fn put_device(field: &mut [u8], number: u32) {
 
 pub(super) fn put_xattrs(entry: &Entry, records: &mut Records) {
     for (name, value) in &entry.xattrs {
-        records.set([XATTR, name].concat(), value.as_slice());
+        records.set(pax::xattr_key(name), value.as_slice());
     }
 }
 

@@ -55,6 +55,10 @@ impl Extended {
     /// Applies one record. Unknown keys are left to [`super::rewrite`], which copies them.
     pub(super) fn apply(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
         if let Some(name) = key.strip_prefix(XATTR) {
+            if name.is_empty() {
+                return Err("an xattr without a name".to_owned());
+            }
+            let name = &*pax::xattr_name(name);
             // As in `Records::apply`: empty takes an earlier one away, and is an xattr without content otherwise.
             if !value.is_empty() || self.xattrs.remove(name).is_none() {
                 self.xattrs.insert(name.to_vec(), value.to_vec());
@@ -104,17 +108,27 @@ impl Extended {
         Ok(())
     }
 
-    /// The xattrs: those in the form that all programs read, else those only libarchive reads.
-    pub(super) fn take_xattrs(&mut self) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, String> {
+    /// Whether the headers mean to every reader what they mean here: Go forgets all PAX headers but the last and lets
+    /// empty records count for nothing, and where PAX and GNU headers meet readers prefer one or the other.
+    pub(super) fn is_plain(&self) -> bool {
+        let is_mixed = self.headers > 0 && (self.gnu_path.is_some() || self.gnu_link.is_some());
+        !(self.headers > 1 || self.takes_away || is_mixed)
+    }
+
+    /// The xattrs, and whether some of them are there in libarchive's form only, which engines do not read.
+    pub(super) fn take_xattrs(&mut self) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, bool), String> {
         let mut xattrs = std::mem::take(&mut self.xattrs);
+        let mut only_libarchive = false;
         for (name, value) in std::mem::take(&mut self.libarchive) {
             let wrong = || format!("the record `LIBARCHIVE.xattr.{}` is not well encoded", name.escape_ascii());
-            let name = percent_decoded(&name).ok_or_else(wrong)?;
+            let name =
+                percent_decoded(&name).filter(|name| !name.is_empty() && !name.contains(&0)).ok_or_else(wrong)?;
             if let Entry::Vacant(place) = xattrs.entry(name) {
                 place.insert(base64_decoded(&value).ok_or_else(wrong)?);
+                only_libarchive = true;
             }
         }
-        Ok(xattrs)
+        Ok((xattrs, only_libarchive))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One member of an archive: what it is, where it lies, and how its headers are understood.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Kind;
@@ -75,84 +76,39 @@ pub(super) struct Draft {
 
 /// Understands a member's block in the light of its extended headers.
 pub(super) fn draft(block: &Block, extended: &mut Extended, limits: &Limits) -> Result<Draft, Fault> {
-    let dialect = Dialect::of(block);
-    let raw = raw_path(block, dialect, extended)?;
+    let raw = raw_path(block, Dialect::of(block), extended)?;
     let path = checked_path(&raw, "path", limits)?;
-    let number = |field: std::ops::Range<usize>, what: &str| {
-        let bytes = &block[field];
-        block::number(bytes).ok_or_else(|| format!("the {what} `{}` is not a number", bytes.escape_ascii()))
-    };
-    let unsigned = |field, what: &str| {
-        let value = number(field, what)?;
-        u64::try_from(value).map_err(|_| format!("the {what} is negative ({value})"))
-    };
-    let of = |said: Option<u64>, field, what| said.map_or_else(|| unsigned(field, what), Ok);
-    let claimed = of(extended.size, block::SIZE, "size")?;
-    let typeflag = block[block::TYPEFLAG];
-    let is_folder_name = raw.ends_with(b"/") || path.is_empty();
-    let mut shape =
-        Shape { kind: EntryKind::Directory, stored: 0, skipped: 0, canonical: claimed == 0, link_claims: 0 };
-    match typeflag {
-        b'0' | 0 | b'7' if is_folder_name => {
-            // V7 had no directories but names with a slash behind. With content, readers disagree about what follows.
-            if claimed != 0 {
-                return Err(format!("a directory by its name, with {claimed} bytes of content").into());
-            }
-            shape.canonical = false;
-        }
-        // POSIX: type 7 is a regular file where nothing is contiguous; engines refuse it.
-        b'0' | 0 | b'7' => shape.hold(EntryKind::File { size: claimed }, claimed, typeflag != b'7'),
-        b'S' if dialect == Dialect::Gnu => shape.hold(EntryKind::File { size: claimed }, claimed, true),
-        b'1' | b'2' => {
-            let target = raw_link(block, extended);
-            shape.canonical &= check_link(&target, typeflag, limits, &mut shape.kind)?;
-            shape.link_claims = claimed;
-        }
-        b'3' | b'4' => {
-            let id = |field, what| {
-                let value = unsigned(field, what)?;
-                u32::try_from(value).map_err(|_| format!("the {what} is out of range ({value})"))
-            };
-            let (major, minor) = (id(block::MAJOR, "major number")?, id(block::MINOR, "minor number")?);
-            shape.kind = match typeflag {
-                b'3' => EntryKind::CharDevice { major, minor },
-                _ => EntryKind::BlockDevice { major, minor },
-            };
-        }
-        // Content of these types is a hint at most (POSIX on type 5) and never follows for Go and Python.
-        b'5' => {}
-        b'6' => shape.kind = EntryKind::Fifo,
-        b'D' => (shape.skipped, shape.canonical) = (claimed, false),
-        other => return Err(unknown_type(other)),
-    }
+    let shape = shape(block, extended, &raw, limits)?;
     let is_directory = shape.kind == EntryKind::Directory;
     if path.is_empty() && !is_directory {
         return Err(Fault::Wrong(Kind::Refused, "the root is not a directory here".to_owned()));
     }
     let name_is_plain = raw == path || (is_directory && is_path_with_slash(&raw, &path));
-    let libarchive_only = !extended.libarchive.is_empty() && extended.xattrs.is_empty();
+    let verbatim = shape.canonical && name_is_plain && extended.is_plain();
     let mtime = match extended.mtime {
         Some(mtime) => mtime,
-        None => Timestamp { seconds: number(block::MTIME, "modification time")?, nanoseconds: 0 },
+        None => Timestamp { seconds: number(block, block::MTIME, "modification time")?, nanoseconds: 0 },
     };
-    let verbatim = shape.canonical
-        && name_is_plain
-        && !libarchive_only
-        && !extended.takes_away
-        && extended.headers <= 1
-        && !(extended.headers > 0 && (extended.gnu_path.is_some() || extended.gnu_link.is_some()));
-    let mode = number(block::MODE, "mode")? & 0o7777;
+    let (xattrs, only_libarchive) = extended.take_xattrs()?;
+    let mode = number(block, block::MODE, "mode")? & 0o7777;
     let entry = Entry {
         path,
         kind: shape.kind,
         mode: u32::try_from(mode).unwrap_or(0),
-        uid: of(extended.uid, block::UID, "owner")?,
-        gid: of(extended.gid, block::GID, "group")?,
+        uid: said_or(extended.uid, block, block::UID, "owner")?,
+        gid: said_or(extended.gid, block, block::GID, "group")?,
         mtime,
-        xattrs: extended.take_xattrs()?,
+        xattrs,
     };
-    let (stored, skipped, link_claims) = (shape.stored, shape.skipped, shape.link_claims);
-    Ok(Draft { entry, stored, skipped, verbatim, old_gnu_sparse: typeflag == b'S', link_claims })
+    let old_gnu_sparse = block[block::TYPEFLAG] == b'S';
+    Ok(Draft {
+        entry,
+        stored: shape.stored,
+        skipped: shape.skipped,
+        verbatim: verbatim && !only_libarchive,
+        old_gnu_sparse,
+        link_claims: shape.link_claims,
+    })
 }
 
 /// What a typeflag makes of a member.
@@ -165,10 +121,62 @@ struct Shape {
     link_claims: u64,
 }
 
-impl Shape {
-    fn hold(&mut self, kind: EntryKind, stored: u64, canonical: bool) {
-        (self.kind, self.stored, self.canonical) = (kind, stored, canonical);
-    }
+fn shape(block: &Block, extended: &Extended, raw: &[u8], limits: &Limits) -> Result<Shape, Fault> {
+    let claimed = said_or(extended.size, block, block::SIZE, "size")?;
+    // Without content, a size is at most a hint (POSIX on type 5); Go and Python let nothing follow such a block.
+    let bare = |kind| Shape { kind, stored: 0, skipped: 0, canonical: claimed == 0, link_claims: 0 };
+    let file = |canonical| Shape { stored: claimed, canonical, ..bare(EntryKind::File { size: claimed }) };
+    let device = |field, what| {
+        let value = unsigned(block, field, what)?;
+        u32::try_from(value).map_err(|_| format!("the {what} is out of range ({value})"))
+    };
+    Ok(match block[block::TYPEFLAG] {
+        // V7 had no directories but names with a slash behind. With content, readers disagree about what follows.
+        b'0' | 0 | b'7' if raw.ends_with(b"/") && claimed != 0 => {
+            return Err(format!("a directory by its name, with {claimed} bytes of content").into());
+        }
+        b'0' | 0 | b'7' if raw.ends_with(b"/") => Shape { canonical: false, ..bare(EntryKind::Directory) },
+        b'0' | 0 => file(true),
+        // POSIX: a regular file where nothing is contiguous; engines refuse the type.
+        b'7' => file(false),
+        b'S' if Dialect::of(block) == Dialect::Gnu => file(true),
+        b'1' => {
+            // POSIX pax lets the content of a link follow (`-o linkdata`); Go, GNU tar and Python never look for it,
+            // and what engines unpack is what counts: the size is ignored, and rewriting sets it to 0.
+            let (target, is_normal) = hard_link_target(&raw_link(block, extended), limits)?;
+            let shape = bare(EntryKind::Hardlink { target });
+            Shape { canonical: shape.canonical && is_normal, link_claims: claimed, ..shape }
+        }
+        b'2' => bare(EntryKind::Symlink { target: symlink_target(&raw_link(block, extended), limits)? }),
+        b'3' => bare(EntryKind::CharDevice {
+            major: device(block::MAJOR, "major number")?,
+            minor: device(block::MINOR, "minor number")?,
+        }),
+        b'4' => bare(EntryKind::BlockDevice {
+            major: device(block::MAJOR, "major number")?,
+            minor: device(block::MINOR, "minor number")?,
+        }),
+        b'5' => bare(EntryKind::Directory),
+        b'6' => bare(EntryKind::Fifo),
+        // GNU's incremental backups: the names in the directory follow.
+        b'D' => Shape { skipped: claimed, canonical: false, ..bare(EntryKind::Directory) },
+        other => return Err(unknown_type(other)),
+    })
+}
+
+fn number(block: &Block, field: Range<usize>, what: &str) -> Result<i64, String> {
+    let bytes = &block[field];
+    block::number(bytes).ok_or_else(|| format!("the {what} `{}` is not a number", bytes.escape_ascii()))
+}
+
+fn unsigned(block: &Block, field: Range<usize>, what: &str) -> Result<u64, String> {
+    let value = number(block, field, what)?;
+    u64::try_from(value).map_err(|_| format!("the {what} is negative ({value})"))
+}
+
+/// What a record says, else the block.
+fn said_or(said: Option<u64>, block: &Block, field: Range<usize>, what: &str) -> Result<u64, String> {
+    said.map_or_else(|| unsigned(block, field, what), Ok)
 }
 
 /// The name as it is written; a dialect's prefix, PAX, GNU and sparse names override each other in this order, as they
@@ -196,26 +204,23 @@ fn raw_link<'a>(block: &'a Block, extended: &'a Extended) -> Cow<'a, [u8]> {
     }
 }
 
-/// Checks a link's target and says whether it is written in normal form. A symbolic link's is data.
-fn check_link(target: &[u8], typeflag: u8, limits: &Limits, kind: &mut EntryKind) -> Result<bool, Fault> {
+/// A symbolic link's target is data: nothing about it is changed or refused that a kernel could hold.
+fn symlink_target(raw: &[u8], limits: &Limits) -> Result<Vec<u8>, Fault> {
+    check_length(raw, "link target", limits)?;
+    if raw.is_empty() || raw.contains(&0) {
+        return Err(format!("the link target `{}` is empty or holds a NUL byte", shown(raw)).into());
+    }
+    Ok(raw.to_vec())
+}
+
+/// A hard link's target is a path in the archive; also whether it is written in normal form.
+fn hard_link_target(raw: &[u8], limits: &Limits) -> Result<(Vec<u8>, bool), Fault> {
+    let target = checked_path(raw, "hard link target", limits)?;
     if target.is_empty() {
-        return Err("the link has no target".into());
+        return Err(Fault::Wrong(Kind::Refused, format!("a hard link to the root (`{}`)", shown(raw))));
     }
-    if typeflag == b'2' {
-        check_length(target, "link target", limits)?;
-        if target.contains(&0) {
-            return Err("the link target holds a NUL byte".into());
-        }
-        *kind = EntryKind::Symlink { target: target.to_vec() };
-        return Ok(true);
-    }
-    let normal = checked_path(target, "hard link target", limits)?;
-    if normal.is_empty() {
-        return Err(Fault::Wrong(Kind::Refused, "a hard link to the root".to_owned()));
-    }
-    let is_normal = normal == target;
-    *kind = EntryKind::Hardlink { target: normal };
-    Ok(is_normal)
+    let is_normal = target == raw;
+    Ok((target, is_normal))
 }
 
 fn checked_path(raw: &[u8], what: &str, limits: &Limits) -> Result<Vec<u8>, Fault> {
@@ -239,7 +244,8 @@ fn check_length(raw: &[u8], what: &str, limits: &Limits) -> Result<(), Fault> {
 }
 
 fn is_path_with_slash(raw: &[u8], path: &[u8]) -> bool {
-    raw.strip_suffix(b"/").is_some_and(|raw| raw == path || (path.is_empty() && raw == b"."))
+    let path = if path.is_empty() { b"." } else { path };
+    raw.strip_suffix(b"/") == Some(path)
 }
 
 fn unknown_type(typeflag: u8) -> Fault {

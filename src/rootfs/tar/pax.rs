@@ -1,8 +1,58 @@
 //! PAX records: `LENGTH KEY=VALUE\n`, where the length counts itself and the value may hold any byte.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::block::{self, BLOCK, Block, MAGIC, MAGIC_USTAR, MODE, NAME, SIZE, TYPEFLAG};
+
+/// The record key of an xattr. A key ends at the first `=`, so a name with one is written as GNU tar does, `%3D` for
+/// `=` and `%25` for `%`; so is a name that would be taken for such a one. All other names stand as they are, which is
+/// how engines read them.
+pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = XATTR.to_vec();
+    if !name.contains(&b'=') && !is_gnu_encoded(name) {
+        key.extend_from_slice(name);
+        return key;
+    }
+    for byte in name {
+        match byte {
+            b'%' => key.extend_from_slice(b"%25"),
+            b'=' => key.extend_from_slice(b"%3D"),
+            byte => key.push(*byte),
+        }
+    }
+    key
+}
+
+/// The xattr's name in a record key, without [`XATTR`].
+pub(super) fn xattr_name(written: &[u8]) -> Cow<'_, [u8]> {
+    if !is_gnu_encoded(written) {
+        return Cow::Borrowed(written);
+    }
+    let mut name = Vec::with_capacity(written.len());
+    let mut rest = written;
+    while let Some((first, tail)) = rest.split_first() {
+        let (byte, behind) = match tail.split_at_checked(2) {
+            Some((b"25", behind)) if *first == b'%' => (b'%', behind),
+            Some((b"3D", behind)) if *first == b'%' => (b'=', behind),
+            _ => (*first, tail),
+        };
+        name.push(byte);
+        rest = behind;
+    }
+    Cow::Owned(name)
+}
+
+/// Whether a name holds `%3D`, or `%253D` and so on: an encoded `=`, or what became of an encoded `%` before it.
+fn is_gnu_encoded(name: &[u8]) -> bool {
+    name.iter().enumerate().filter(|(_, byte)| **byte == b'%').any(|(at, _)| {
+        let mut rest = &name[at + 1..];
+        while let Some(behind) = rest.strip_prefix(b"25") {
+            rest = behind;
+        }
+        rest.starts_with(b"3D")
+    })
+}
 
 /// Keys that stand several times in one header and mean something each time (GNU's sparse form 0.0).
 const REPEATED: [&[u8]; 2] = [b"GNU.sparse.offset", b"GNU.sparse.numbytes"];

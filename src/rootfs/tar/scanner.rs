@@ -1,40 +1,18 @@
 //! Reads the headers of an archive one member after the other.
 
-use std::sync::Arc;
-
 use crate::error::{Error, Kind, Result, from_io};
 use crate::rootfs::{EntryKind, Limits, ReadAt};
 
 use super::block::{self, BLOCK, BLOCK64, Block};
 use super::extended::Extended;
+use super::globals::{GLOBAL_BYTES, Globals};
 use super::input::{Input, Positioned};
 use super::member::{self, Draft, Member, Span};
-use super::pax::Records;
 use super::sparse::{self, PaxForm, SparseMap};
 use super::{Fault, shown};
 
-/// The most bytes of global records: they count for every member behind them.
-const GLOBAL_BYTES: u64 = 64 << 10;
 /// The most notes that are kept in words.
 const NOTES: usize = 100;
-
-/// The global PAX records of an archive, by where they come into force. Mostly there are none.
-#[derive(Clone, Debug, Default)]
-pub struct Globals {
-    changes: Vec<(u64, Arc<Records>)>,
-}
-
-impl Globals {
-    /// Whether there is no global record in the archive.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
-    fn at(&self, offset: u64) -> Option<&Arc<Records>> {
-        let behind = self.changes.partition_point(|(from, _)| *from <= offset);
-        self.changes[..behind].last().map(|(_, records)| records).filter(|records| !records.is_empty())
-    }
-}
 
 /// Reads the members of an archive in order.
 #[derive(Debug)]
@@ -85,34 +63,33 @@ impl<I: Input> Scanner<I> {
     }
 
     /// The next member, or none at the archive's end; the input stands behind its content then. What follows the end
-    /// is not read.
+    /// is not read. After an error there is nothing more.
     pub fn next_member(&mut self) -> Result<Option<Member>> {
         if self.done {
             return Ok(None);
         }
+        let member = self.next();
+        self.done = !matches!(member, Ok(Some(_)));
+        member
+    }
+
+    fn next(&mut self) -> Result<Option<Member>> {
         let mut pending = self.pending();
         loop {
             let start = self.offset;
-            let Some(block) = self.header_block(&pending)? else {
-                self.done = true;
-                return Ok(None);
-            };
+            let Some(block) = self.header_block(&pending)? else { return Ok(None) };
+            if start == pending.start {
+                self.count_one()?;
+            }
             match block[block::TYPEFLAG] {
                 kind @ (b'x' | b'L' | b'K' | b'g') => {
-                    if kind == b'g' {
-                        self.count_one()?;
-                    }
                     self.extension(kind, &block, &mut pending).map_err(|fault| self.place(fault, start, None))?;
                 }
                 b'V' => {
-                    self.count_one()?;
                     self.volume_label(&block).map_err(|fault| self.place(fault, start, None))?;
                     pending = self.pending();
                 }
-                _ => {
-                    self.count_one()?;
-                    return self.member(&block, pending, start).map(Some);
-                }
+                _ => return self.member(&block, pending, start).map(Some),
             }
         }
     }
@@ -159,8 +136,7 @@ impl<I: Input> Scanner<I> {
         match fault {
             Fault::Error(error) => error,
             Fault::Wrong(kind, problem) => {
-                let number =
-                    if self.numbered { format!("member {}", self.count.max(1)) } else { "the member".to_owned() };
+                let number = if self.numbered { format!("member {}", self.count) } else { "the member".to_owned() };
                 let path = path.map(|path| format!(" (`{}`)", shown(path))).unwrap_or_default();
                 Error::new(kind, format!("{number} at offset {start} of the archive{path}: {problem}"))
             }
@@ -270,38 +246,23 @@ impl<I: Input> Scanner<I> {
                 pending.extended.headers += 1;
                 pending.extended.apply_all(used)?;
             }
-            b'L' => pending.extended.gnu_path = Some(block::text(used).to_vec()),
-            b'K' => pending.extended.gnu_link = Some(block::text(used).to_vec()),
+            b'L' => pending.extended.gnu_path = Some(block::text(used).to_vec()).filter(|path| !path.is_empty()),
+            b'K' => pending.extended.gnu_link = Some(block::text(used).to_vec()).filter(|link| !link.is_empty()),
             _ => self.global(used, pending)?,
         }
         self.scratch = content;
         Ok(())
     }
 
-    /// Global records count for everything behind them, for the member whose extended headers they stand among too.
+    /// Takes in a global header, which is no part of the member behind it.
     fn global(&mut self, content: &[u8], pending: &mut Pending) -> Result<(), Fault> {
-        let mut records = self.globals.changes.last().map(|(_, records)| Records::clone(records)).unwrap_or_default();
-        records.apply_all(content)?;
-        // A remark, such as the commit `git archive` names, changes no member.
-        records.retain(|key| key != b"comment");
-        let held: u64 = self.globals.changes.iter().map(|(_, records)| records.bytes()).sum();
-        if records.bytes() > GLOBAL_BYTES || held.saturating_add(records.bytes()) > self.limits.header_bytes {
-            return Err(Fault::Wrong(Kind::Limit, "too many global records".to_owned()));
-        }
-        let mut template = Extended::default();
-        for (key, value) in records.iter() {
-            template.apply(key, value)?;
-        }
-        if pending.extended.headers > 0 || pending.extended.gnu_path.is_some() || pending.extended.gnu_link.is_some() {
+        let own = &pending.extended;
+        if own.headers > 0 || own.gnu_path.is_some() || own.gnu_link.is_some() {
             return Err("a global header between a member and its extended header".into());
         }
-        pending.extended = template.clone();
-        self.template = template;
-        if self.globals.changes.last().map_or(!records.is_empty(), |(_, last)| **last != records) {
-            self.globals.changes.push((self.offset, Arc::new(records)));
-        }
-        // The header is no part of the member behind it.
-        (pending.start, pending.bytes) = (self.offset, 0);
+        self.globals.add(self.offset, content, &self.limits)?;
+        self.template = self.globals.template(self.offset)?;
+        *pending = self.pending();
         Ok(())
     }
 
@@ -405,12 +366,8 @@ pub fn member_at(source: &dyn ReadAt, offset: u64, globals: &Globals, limits: Li
     let mut scanner = Scanner::new(Positioned::small(source, offset), limits);
     scanner.offset = offset;
     scanner.numbered = false;
-    if let Some(records) = globals.at(offset) {
-        for (key, value) in records.iter() {
-            scanner.template.apply(key, value).map_err(|problem| Error::new(Kind::Corrupt, problem))?;
-        }
-        scanner.globals.changes.push((0, Arc::clone(records)));
-    }
+    scanner.globals = globals.only_at(offset);
+    scanner.template = globals.template(offset).map_err(|problem| Error::new(Kind::Corrupt, problem))?;
     let member = scanner.next_member()?;
     member.ok_or_else(|| Error::new(Kind::Corrupt, format!("there is no member at offset {offset} of the archive")))
 }

@@ -16,12 +16,34 @@ pub struct SparseMap {
 }
 
 impl SparseMap {
-    /// The map of a file of `real_size` bytes whose stored parts are these (offset, length), to be written in PAX form
-    /// 1.0: they must be in order, apart from each other and inside the file.
-    pub fn new(segments: Vec<(u64, u64)>, real_size: u64) -> Result<Self> {
-        let mut map = Self::checked(segments, real_size).map_err(|problem| Error::new(Kind::Corrupt, problem))?;
+    /// A map of a file of `real_size` bytes that stores at least these parts (offset, length), to be written in PAX form
+    /// 1.0. The parts must be in order, apart from each other and inside the file.
+    ///
+    /// What is stored is [`SparseMap::segments`]: parts are widened to whole blocks, since GNU tar reads each from the
+    /// beginning of a block where others read on; and a hole at the end becomes an empty part there, without which GNU
+    /// tar makes the file too short.
+    pub fn new(parts: Vec<(u64, u64)>, real_size: u64) -> Result<Self> {
+        let parts = Self::checked(parts, real_size).map_err(|problem| Error::new(Kind::Corrupt, problem))?.segments;
+        let mut segments: Vec<(u64, u64)> = Vec::with_capacity(parts.len() + 1);
+        for (offset, length) in parts.into_iter().filter(|(_, length)| *length > 0) {
+            let start = offset / BLOCK64 * BLOCK64;
+            // No overflow: `checked` keeps all of it below 2^63.
+            let end = (offset + length).next_multiple_of(BLOCK64).min(real_size);
+            match segments.last_mut() {
+                Some(last) if last.0 + last.1 >= start => last.1 = end - last.0,
+                _ => segments.push((start, end - start)),
+            }
+        }
+        if segments.last().map_or(0, |(offset, length)| offset + length) < real_size {
+            segments.push((real_size, 0));
+        }
+        Ok(Self::in_content(segments, real_size))
+    }
+
+    fn in_content(segments: Vec<(u64, u64)>, real_size: u64) -> Self {
+        let mut map = Self { segments, real_size, map_bytes: 0 };
         map.map_bytes = map.text().len() as u64;
-        Ok(map)
+        map
     }
 
     /// The same parts with the smallest holes stored as zeros, so that at most `segments` remain: Go's reader, which
@@ -46,9 +68,7 @@ impl SparseMap {
                 _ => fewer.push(*segment),
             }
         }
-        let mut map = Self { segments: fewer, real_size: self.real_size, map_bytes: 0 };
-        map.map_bytes = map.text().len() as u64;
-        map
+        Self::in_content(fewer, self.real_size)
     }
 
     /// The stored parts, (offset in the file, length), in order; a part may be empty.
@@ -83,6 +103,9 @@ impl SparseMap {
     }
 
     fn checked(segments: Vec<(u64, u64)>, real_size: u64) -> Result<Self, String> {
+        if i64::try_from(real_size).is_err() {
+            return Err(format!("a sparse file of {real_size} bytes, more than any file system holds"));
+        }
         let mut end = 0;
         for (offset, length) in &segments {
             let next = offset.checked_add(*length).filter(|next| *offset >= end && *next <= real_size);
