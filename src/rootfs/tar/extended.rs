@@ -6,6 +6,9 @@ use std::collections::btree_map::Entry;
 use super::pax::{self, ACL_ACCESS, ACL_DEFAULT, LIBARCHIVE_XATTR, XATTR};
 use super::{TextAcls, Timestamp};
 
+/// Xattrs by name.
+type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// Everything said before a member's own block; what is not said is in the block.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Extended {
@@ -15,9 +18,9 @@ pub(super) struct Extended {
     pub(super) uid: Option<u64>,
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<Timestamp>,
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) xattrs: Xattrs,
     /// libarchive's own form of xattrs, names and values as they were written.
-    pub(super) libarchive: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) libarchive: Xattrs,
     pub(super) text_acls: TextAcls,
     pub(super) sparse: SparseRecords,
     /// GNU's long name and long link.
@@ -116,7 +119,7 @@ impl Extended {
     }
 
     /// The xattrs, and whether some of them are there in libarchive's form only, which engines do not read.
-    pub(super) fn take_xattrs(&mut self) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, bool), String> {
+    pub(super) fn take_xattrs(&mut self) -> Result<(Xattrs, bool), String> {
         let mut xattrs = std::mem::take(&mut self.xattrs);
         let mut only_libarchive = false;
         for (name, value) in std::mem::take(&mut self.libarchive) {
