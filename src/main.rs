@@ -1,5 +1,6 @@
-//! The one binary: hands its arguments to `cli` and exits with what comes back.
+//! The one binary: a stage of a sandbox when it was started as one, else hands its arguments to `cli`.
 
 fn main() -> std::process::ExitCode {
-    castoff::cli::main()
+    // Before any thread starts: namespaces are left by single-threaded processes only.
+    castoff::sandbox::entry(std::env::args_os()).unwrap_or_else(castoff::cli::main)
 }

@@ -12,5 +12,7 @@
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
+#[path = "real/sandbox.rs"]
+mod sandbox;
 #[path = "real/walk.rs"]
 mod walk;

@@ -14,19 +14,21 @@ pub struct Lines {
     pending: Vec<u8>,
     tail: VecDeque<String>,
     keep: usize,
+    after_return: bool,
 }
 
 impl Lines {
     /// Lines told to `progress`, the last `keep` of them kept.
     pub fn new(progress: &Progress, keep: usize) -> Self {
-        Self { progress: progress.clone(), pending: Vec::new(), tail: VecDeque::new(), keep }
+        Self { progress: progress.clone(), pending: Vec::new(), tail: VecDeque::new(), keep, after_return: false }
     }
 
     /// Takes some output; a carriage return ends a line too, so that a foreign progress bar does not grow for ever.
     pub fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
+            let ended_already = std::mem::replace(&mut self.after_return, *byte == b'\r');
             match byte {
-                b'\r' if self.pending.is_empty() => {}
+                b'\n' if ended_already => {}
                 b'\n' | b'\r' => self.line(),
                 byte => {
                     self.pending.push(*byte);
