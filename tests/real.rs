@@ -12,6 +12,8 @@
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
+#[path = "real/salt.rs"]
+mod salt;
 #[path = "real/sandbox.rs"]
 mod sandbox;
 #[path = "real/walk.rs"]

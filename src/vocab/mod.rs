@@ -6,10 +6,12 @@ mod digest;
 mod image_name;
 mod nearest;
 mod reference;
+mod scalar;
 mod value;
 
 pub use digest::{DiffId, Digest};
 pub use image_name::ImageName;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
+pub use scalar::{ScalarType, bool_value, float_value, int_value, plain_scalar, scalar_type};
 pub use value::{Key, Map, Value};

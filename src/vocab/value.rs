@@ -52,6 +52,44 @@ impl From<String> for Key {
     }
 }
 
+impl Key {
+    /// The text of a string key.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl From<Key> for Value {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Null => Self::Null,
+            Key::Bool(value) => Self::Bool(value),
+            Key::Int(number) => Self::Int(number),
+            Key::Float(bits) => Self::Float(f64::from_bits(bits)),
+            Key::String(text) => Self::String(text),
+        }
+    }
+}
+
+impl TryFrom<Value> for Key {
+    /// A list or a map, which cannot be a key.
+    type Error = Value;
+
+    fn try_from(value: Value) -> Result<Self, Value> {
+        match value {
+            Value::Null => Ok(Self::Null),
+            Value::Bool(value) => Ok(Self::Bool(value)),
+            Value::Int(number) => Ok(Self::Int(number)),
+            Value::Float(number) => Ok(Self::Float(number.to_bits())),
+            Value::String(text) => Ok(Self::String(text)),
+            Value::List(_) | Value::Map(_) => Err(value),
+        }
+    }
+}
+
 impl Value {
     /// A map with these members in this order.
     pub fn map<K: Into<Key>, V: Into<Self>>(members: impl IntoIterator<Item = (K, V)>) -> Self {
@@ -161,6 +199,29 @@ macro_rules! whole_numbers {
     )*};
 }
 whole_numbers!(i32, i64, u8, u16, u32, u64, i128);
+
+impl From<&String> for Value {
+    fn from(value: &String) -> Self {
+        Self::String(value.clone())
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(value: serde_json::Value) -> Self {
+        match value {
+            serde_json::Value::Null => Self::Null,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => match (number.as_i128(), number.as_f64()) {
+                (Some(whole), _) => Self::Int(whole),
+                (None, Some(float)) => Self::Float(float),
+                (None, None) => Self::String(number.to_string()),
+            },
+            serde_json::Value::String(text) => Self::String(text),
+            serde_json::Value::Array(items) => Self::list(items),
+            serde_json::Value::Object(members) => Self::map(members),
+        }
+    }
+}
 
 impl From<usize> for Value {
     fn from(value: usize) -> Self {
