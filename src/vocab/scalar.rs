@@ -231,15 +231,13 @@ fn timestamp(text: &str) -> Option<&str> {
         return Some(rest);
     }
     let zone = rest.trim_start_matches([' ', '\t']);
-    match zone.strip_prefix('Z') {
-        Some(rest) => Some(rest),
-        None => {
-            let rest = skip_digits(zone.strip_prefix(['-', '+'])?, 1, 2)?;
-            match rest.strip_prefix(':') {
-                Some(minutes) => skip_digits(minutes, 2, 2),
-                None => Some(rest),
-            }
-        }
+    if let Some(rest) = zone.strip_prefix('Z') {
+        return Some(rest);
+    }
+    let rest = skip_digits(zone.strip_prefix(['-', '+'])?, 1, 2)?;
+    match rest.strip_prefix(':') {
+        Some(minutes) => skip_digits(minutes, 2, 2),
+        None => Some(rest),
     }
 }
 

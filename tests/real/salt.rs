@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use castoff::document;
-use castoff::outputter::python;
+use castoff::outputter::{Outputter, Style, python};
+use castoff::vocab::{Key, Value};
 
 fn venv(program: &str) -> PathBuf {
     let venv = std::env::var_os("CASTOFF_TEST_VENV").expect("CASTOFF_TEST_VENV names a Python environment with Salt");
@@ -188,4 +189,174 @@ fn flow_collections_are_typed_as_salt_types_them() {
     assert!(words.len() > 30_000);
     let wrong = typed_otherwise(&words);
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), words.len(), wrong[..wrong.len().min(150)].join("\n"));
+}
+
+const OUTPUT: &str = r#"
+import sys, json, salt.config, salt.output
+nan, inf = float('nan'), float('inf')
+made = {}
+for line in sys.stdin:
+    out, indent, color, retcode, data = json.loads(line)
+    if not made:
+        mine = dict(salt.config.DEFAULT_MINION_OPTS, output=out, color=color)
+        if indent is not None:
+            mine['output_indent'] = indent
+        made[out] = salt.output.get_printout(out, mine)
+        salt.output.get_printout = lambda out, opts: made[out]
+    print(json.dumps(salt.output.try_printout(eval(data), out, {}, _retcode=retcode)))
+"#;
+
+/// Values with all that outputters stumble over.
+fn value(words: &mut Words, depth: usize) -> Value {
+    let texts = [
+        "",
+        " ",
+        "a",
+        "yes",
+        "no",
+        "null",
+        "~",
+        "1",
+        "010",
+        "1.5",
+        "1e3",
+        "1.0e+3",
+        "2026-01-01",
+        "=",
+        "<<",
+        "a: b",
+        "a:",
+        ":a",
+        "- a",
+        "-",
+        "?",
+        "? a",
+        "#a",
+        "a #b",
+        "a#b",
+        "[a]",
+        "{a}",
+        "a, b",
+        "'",
+        "\"",
+        "it's",
+        "it's \"x\"",
+        "%",
+        "@a",
+        "`a",
+        "&a",
+        "*a",
+        "!a",
+        "|",
+        ">",
+        "---",
+        "--- a",
+        "...",
+        "a\nb",
+        "a\n",
+        "\na",
+        "a\n\nb",
+        "a\r\nb",
+        "a \nb",
+        "a\n b",
+        " a",
+        "a ",
+        "\ta",
+        "a\tb",
+        "é",
+        "日本語",
+        "😀",
+        "\u{a0}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "\u{0}",
+        "\u{1b}[31m",
+        "\u{7f}",
+        "\\",
+        "a\\b",
+        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty",
+        "it's one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen: sixteen seventeen eighteen nineteen",
+        "tab\tone two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen  sixteen seventeen eighteen nineteen",
+        "lines\none two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen\nsixteen seventeen eighteen nineteen",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ];
+    let scalar = |words: &mut Words| match words.below(10) {
+        0 => Value::Null,
+        1 => Value::Bool(words.below(2) == 0),
+        2 => Value::Int([0, -1, 7, 1 << 40, -(1 << 100)][words.below(5)]),
+        3 => Value::Float(
+            [0.0, -0.0, 1.5, 1e16, 1e-7, 123456.789, 1e300, f64::INFINITY, f64::NEG_INFINITY][words.below(9)],
+        ),
+        _ => Value::from(texts[words.below(texts.len())]),
+    };
+    match words.below(if depth > 4 { 3 } else { 6 }) {
+        0..=2 => scalar(words),
+        3 => Value::List((0..words.below(5)).map(|_| value(words, depth + 1)).collect()),
+        _ => {
+            let mixed = words.below(5) == 0;
+            let members = (0..words.below(6)).map(|_| {
+                let key = match scalar(words) {
+                    key @ Value::String(_) => key,
+                    // Equal keys of two types are one key in Python.
+                    Value::Bool(_) | Value::Float(_) if mixed => Value::from("f"),
+                    key if mixed => key,
+                    key => Value::from(python::text(&key)),
+                };
+                (Key::try_from(key).unwrap(), value(words, depth + 1))
+            });
+            Value::Map(members.collect::<Vec<_>>().into_iter().collect())
+        }
+    }
+}
+
+/// Texts that differ, of this many values in this style.
+fn written_otherwise(name: &str, values: &[Value], style: &Style) -> Vec<String> {
+    let request = |value: &Value| {
+        let data = python::repr(value);
+        serde_json::json!([name, style.indent, style.color, style.retcode, data]).to_string() + "\n"
+    };
+    let salt = python(OUTPUT, &values.iter().map(request).collect::<String>());
+    let salt: Vec<String> = salt.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(salt.len(), values.len());
+    let outputter = Outputter::named(name).unwrap();
+    values
+        .iter()
+        .zip(salt)
+        .map(|(value, salt)| (value, outputter.write(value, style), salt))
+        .filter(|(_, ours, salt)| ours != salt)
+        .map(|(value, ours, salt)| format!("{}\n--- ours\n{ours}\n--- Salt\n{salt}\n", python::repr(value)))
+        .collect()
+}
+
+#[test]
+fn values_are_written_as_salt_writes_them() {
+    let mut words = Words(3);
+    let values: Vec<Value> = (0..3_000).map(|_| Value::map([("local", value(&mut words, 0))])).collect();
+    // JSON with NaN and Infinity is castoff's own.
+    let finite: Vec<Value> = values.iter().filter(|value| !python::repr(value).contains("inf")).cloned().collect();
+    let plain = Style::default();
+    for (name, values, style) in [
+        ("nested", &values, plain.clone()),
+        ("nested", &values, Style { color: true, retcode: 1, ..plain.clone() }),
+        ("json", &finite, plain.clone()),
+        ("json", &finite, Style { indent: Some(-1), ..plain.clone() }),
+        ("json", &finite, Style { indent: Some(0), ..plain.clone() }),
+        ("yaml", &values, plain.clone()),
+        ("yaml", &values, Style { indent: Some(4), ..plain.clone() }),
+        ("yaml", &values, Style { indent: Some(-1), ..plain.clone() }),
+        ("raw", &values, plain.clone()),
+        ("txt", &values, plain.clone()),
+        ("pprint", &values, plain.clone()),
+        ("pprint", &values, Style { indent: Some(3), ..plain.clone() }),
+    ] {
+        let wrong = written_otherwise(name, values, &style);
+        assert!(
+            wrong.is_empty(),
+            "{name} {style:?}: {} of {}:\n{}",
+            wrong.len(),
+            values.len(),
+            wrong.iter().min_by_key(|text| text.len()).unwrap()
+        );
+    }
 }
