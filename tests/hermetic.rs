@@ -9,6 +9,8 @@
     clippy::print_stderr
 )]
 
+#[path = "hermetic/acl.rs"]
+mod acl;
 #[path = "hermetic/config.rs"]
 mod config;
 #[path = "hermetic/doctor.rs"]

@@ -9,6 +9,8 @@
     clippy::print_stderr
 )]
 
+#[path = "real/acl.rs"]
+mod acl;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
