@@ -16,7 +16,7 @@ coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-
 host=$(rustc -vV | sed -n 's/^host: //p')
 # With --target, flags leave build scripts and proc macros alone.
 CARGO_TARGET_DIR="$folder/build" RUSTFLAGS="${coverage//$'\n'/ }" \
-    cargo build --release --locked --manifest-path contrib/fuzz/Cargo.toml --target "$host"
+    cargo build --release --manifest-path contrib/fuzz/Cargo.toml --target "$host"
 
 mapfile -t targets < <(cd contrib/fuzz/targets && printf '%s\n' *.rs | sed 's/\.rs$//')
 failed=()

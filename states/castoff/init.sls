@@ -1,0 +1,3 @@
+include:
+  - castoff.install
+  - castoff.image
