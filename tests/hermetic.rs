@@ -15,8 +15,18 @@ mod acl;
 mod config;
 #[path = "hermetic/doctor.rs"]
 mod doctor;
+#[path = "hermetic/image_archives.rs"]
+mod image_archives;
+#[path = "hermetic/image_config.rs"]
+mod image_config;
+#[path = "hermetic/image_writers.rs"]
+mod image_writers;
+#[path = "hermetic/images.rs"]
+mod images;
 #[path = "hermetic/layering.rs"]
 mod layering;
+#[path = "hermetic/store.rs"]
+mod store;
 #[path = "hermetic/tar/mod.rs"]
 mod tar;
 #[path = "hermetic/vectors.rs"]
