@@ -10,6 +10,16 @@ use castoff::rootfs::flatten::{Flat, FlattenOptions, FlattenReport, Flattener};
 use castoff::rootfs::tar::{Positioned, Scanner};
 use castoff::rootfs::{Limits, ReadAt};
 
+#[path = "vectors_acls.rs"]
+mod acls;
+#[path = "vectors_base.rs"]
+mod base;
+#[path = "vectors_forms.rs"]
+mod forms;
+#[path = "vectors_links.rs"]
+mod links;
+#[path = "vectors_names.rs"]
+mod names;
 #[path = "vectors_whiteouts.rs"]
 mod whiteouts;
 

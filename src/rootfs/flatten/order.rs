@@ -33,7 +33,7 @@ impl Plan {
     /// The nodes of an output, and whiteouts, in the order they are written in.
     pub(super) fn order(&self, part: Part) -> Vec<u32> {
         let mut wanted: Vec<u32> = self.living().filter(|node| self.belongs(*node, part)).collect();
-        wanted.sort_unstable_by_key(|node| (self.tree.position(*node), *node));
+        wanted.sort_unstable_by_key(|node| (self.tree.source(*node), *node));
         let mut order =
             Order { plan: self, done: vec![false; self.tree.nodes.len()], items: Vec::new(), above: Vec::new() };
         if part == Part::Difference {

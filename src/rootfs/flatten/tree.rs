@@ -359,6 +359,14 @@ impl Tree {
         self.synthesise(node, layer)
     }
 
+    /// Where the bytes that a node brings stand: its content if it carries it, else its own header.
+    pub(super) fn source(&self, node: u32) -> (u16, u64) {
+        match self.inode_of(node) {
+            Some(inode) if inode.carrier == node => (inode.layer, inode.header),
+            _ => self.position(node),
+        }
+    }
+
     /// Where the bytes of a node's own header stand: layer and offset.
     pub(super) fn position(&self, node: u32) -> (u16, u64) {
         let own = self.node(node);
