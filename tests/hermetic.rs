@@ -25,6 +25,8 @@ mod image_writers;
 mod images;
 #[path = "hermetic/layering.rs"]
 mod layering;
+#[path = "hermetic/merge_model.rs"]
+mod merge_model;
 #[path = "hermetic/store.rs"]
 mod store;
 #[path = "hermetic/tar/mod.rs"]

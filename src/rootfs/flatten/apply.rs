@@ -27,9 +27,11 @@ pub(super) enum Source {
     Tree,
 }
 
-/// A hard link whose target has not come yet.
+/// A hard link whose target has not come yet. Until then its name stands for a placeholder, so that whatever comes
+/// behind it replaces it as it would replace anything.
 struct Waiting {
-    path: Vec<u8>,
+    node: u32,
+    placeholder: u32,
     target: Vec<u8>,
     link: Link,
 }
@@ -221,11 +223,22 @@ impl<'a> Application<'a> {
             }
             return self.attach(path, found, link, true);
         }
-        self.waiting_bytes += path.len() + target.len() + size_of::<Waiting>();
+        self.waiting_bytes += target.len() + size_of::<Waiting>();
         if self.waiting_bytes > WAITING {
             return Err(Error::new(Kind::Limit, "too many hard links come before what they point to"));
         }
-        self.waiting.push(Waiting { path: path.clone(), target: target.to_vec(), link });
+        let node = self.slot(path)?;
+        let placeholder = self.tree.add_inode(Inode {
+            header: link.header,
+            length: 0,
+            links: NONE,
+            carrier: NONE,
+            layer: self.layer,
+            flags: flag::PLACEHOLDER,
+            form: Form::Other,
+        })?;
+        self.tree.set(node, placeholder, NONE, self.layer);
+        self.waiting.push(Waiting { node, placeholder, target: target.to_vec(), link });
         Ok(())
     }
 
@@ -242,7 +255,11 @@ impl<'a> Application<'a> {
         }
         match self.tree.find(target) {
             Some(found) if self.tree.is_directory(found) => Err(problem("a directory")),
-            found => Ok(found),
+            found => {
+                let placeholder =
+                    |node: &u32| self.tree.inode_of(*node).is_some_and(|inode| inode.flags & flag::PLACEHOLDER != 0);
+                Ok(found.filter(|node| !placeholder(node)))
+            }
         }
     }
 
@@ -269,20 +286,19 @@ impl<'a> Application<'a> {
     /// Ends the layer: resolves the links that waited, counts what it left to lower layers.
     pub(super) fn end(mut self) -> Result<LayerSummary> {
         for waiting in std::mem::take(&mut self.waiting) {
-            if self.superseded(&waiting) {
+            let Waiting { node, placeholder, target, link } = waiting;
+            if self.tree.node(node).inode != placeholder {
                 continue;
             }
-            let Some(found) = self.target(&waiting.path, &waiting.target)? else {
-                let (path, target) = (shown(&waiting.path), shown(&waiting.target));
+            let path = self.tree.path(node);
+            let Some(found) = self.target(&path, &target)? else {
+                let (path, target, layer) = (shown(&path), shown(&target), self.layer + 1);
                 return Err(Error::new(
                     Kind::Corrupt,
-                    format!(
-                        "the hard link `{path}` points to `{target}`, which is neither in layer {} nor below",
-                        self.layer + 1
-                    ),
+                    format!("the hard link `{path}` points to `{target}`, which is neither in layer {layer} nor below"),
                 ));
             };
-            self.attach(&waiting.path, found, waiting.link, false)?;
+            self.attach(&path, found, link, false)?;
         }
         let lower = |node: &&u32| self.tree.alive(**node) && self.tree.node(**node).layer < self.layer;
         self.summary.implied_parents = self.used.iter().filter(lower).count() as u64;
@@ -299,23 +315,6 @@ impl<'a> Application<'a> {
             }
         }
         Ok(self.summary)
-    }
-
-    /// Whether something that came later in the layer took the place of a link that waited, or of a directory above it.
-    fn superseded(&mut self, waiting: &Waiting) -> bool {
-        let own = (self.layer, waiting.link.header);
-        let mut at = ROOT;
-        let mut names = components(&waiting.path).peekable();
-        while let Some(name) = names.next() {
-            let Some(node) = self.tree.child(at, name).filter(|node| self.tree.alive(*node)) else { return false };
-            let later = self.tree.inode_of(node).is_some_and(|inode| inode.flags & flag::SYNTHESISED == 0)
-                && self.tree.position(node) > own;
-            if later && (names.peek().is_none() || !self.tree.is_directory(node)) {
-                return true;
-            }
-            at = node;
-        }
-        false
     }
 }
 
