@@ -11,10 +11,16 @@
 
 #[path = "hermetic/acl.rs"]
 mod acl;
+#[path = "hermetic/aclfile.rs"]
+mod aclfile;
+#[path = "hermetic/compare.rs"]
+mod compare;
 #[path = "hermetic/config.rs"]
 mod config;
 #[path = "hermetic/doctor.rs"]
 mod doctor;
+#[path = "hermetic/idmap.rs"]
+mod idmap;
 #[path = "hermetic/image_archives.rs"]
 mod image_archives;
 #[path = "hermetic/image_config.rs"]
@@ -31,5 +37,7 @@ mod merge_model;
 mod store;
 #[path = "hermetic/tar/mod.rs"]
 mod tar;
+#[path = "hermetic/unpack.rs"]
+mod unpack;
 #[path = "hermetic/vectors.rs"]
 mod vectors;

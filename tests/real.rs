@@ -20,3 +20,5 @@ mod salt;
 mod sandbox;
 #[path = "real/walk.rs"]
 mod walk;
+#[path = "real/walk_limits.rs"]
+mod walk_limits;

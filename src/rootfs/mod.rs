@@ -4,8 +4,10 @@
 //! directories. Knows no engines, settings, caches or clocks; all pure bar `walk` and `unpack`. Names are bytes.
 
 pub mod acl;
+pub mod aclfile;
 mod beneath;
 mod capability;
+pub mod compare;
 mod entry;
 mod findings;
 pub mod flatten;

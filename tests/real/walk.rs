@@ -3,10 +3,14 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use castoff::error::Kind;
+
 use castoff::progress::Progress;
+use castoff::rootfs::acl::PasswdNames;
+use castoff::rootfs::idmap::IdMap;
 use castoff::rootfs::unpack::{UnpackOptions, UnpackReport, unpack};
 use castoff::rootfs::walk::{DirectoryLayer, WalkOptions, WalkReport};
-use castoff::rootfs::{Limits, ReadAt};
+use castoff::rootfs::{Entry, Limits, ReadAt, aclfile};
 
 use crate::harness::{program, require_root, succeed};
 
@@ -14,13 +18,13 @@ const MAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/tree_make.py
 const FACTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/tree_facts.py");
 
 /// A tree with everything that gets lost.
-fn make_tree(folder: &Path) {
+pub(crate) fn make_tree(folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     succeed(program("python3").arg(MAKE).arg(folder));
 }
 
 /// What Python says of a tree or a tar.
-fn facts(kind: &str, path: &Path) -> String {
+pub(crate) fn facts(kind: &str, path: &Path) -> String {
     succeed(program("python3").arg(FACTS).arg(kind).arg(path))
 }
 
@@ -35,12 +39,12 @@ fn assert_same(left: &str, right: &str) {
     );
 }
 
-fn walk(root: &Path) -> (DirectoryLayer, WalkReport) {
+pub(crate) fn walk(root: &Path) -> (DirectoryLayer, WalkReport) {
     DirectoryLayer::open(root, &WalkOptions::default(), Limits::default(), &Progress::silent()).unwrap()
 }
 
 /// Writes the whole virtual tar with reads of `step` bytes.
-fn write_tar(layer: &DirectoryLayer, file: &Path, step: usize) {
+pub(crate) fn write_tar(layer: &DirectoryLayer, file: &Path, step: usize) {
     let mut out = std::fs::File::create(file).unwrap();
     let mut buffer = vec![0; step];
     let mut offset = 0;
@@ -52,7 +56,7 @@ fn write_tar(layer: &DirectoryLayer, file: &Path, step: usize) {
     }
 }
 
-fn unpack_file(tar: &Path, target: &Path, options: UnpackOptions) -> castoff::error::Result<UnpackReport> {
+pub(crate) fn unpack_file(tar: &Path, target: &Path, options: UnpackOptions) -> castoff::error::Result<UnpackReport> {
     unpack(&std::fs::read(tar).unwrap(), target, options, Limits::default(), &Progress::silent())
 }
 
@@ -149,4 +153,110 @@ fn unpacking_gives_the_tree_back() {
     let again = scratch.path().join("again.tar");
     write_tar(&walk(&out).0, &again, 1 << 20);
     assert!(std::fs::read(&tar).unwrap() == std::fs::read(&again).unwrap(), "the second archive differs");
+}
+
+#[test]
+fn what_gnu_tar_wrote_is_unpacked_as_gnu_tar_read_it() {
+    require_root();
+    let scratch = tempfile::tempdir().unwrap();
+    let (tree, tar) = (scratch.path().join("tree"), scratch.path().join("gnu.tar"));
+    make_tree(&tree);
+    for (number, format) in [["--format=pax", "--sparse"], ["--format=gnu", "--sparse"]].into_iter().enumerate() {
+        let mut command = program("tar");
+        command.args(format).args(["--numeric-owner", "--exclude=./socket"]);
+        if format[0] == "--format=pax" {
+            command.args(["--acls", "--xattrs", "--xattrs-include=*"]);
+        }
+        succeed(command.arg("-cf").arg(&tar).arg("-C").arg(&tree).arg("."));
+        let out = scratch.path().join(format!("out{number}"));
+        unpack_file(&tar, &out, UnpackOptions::default()).unwrap();
+        if format[0] == "--format=pax" {
+            assert_same(&facts("dir", &tree), &facts("dir", &out));
+        } else {
+            // GNU's own form has neither xattrs nor nanoseconds: names, contents, holes, links, owners must be right.
+            let plain = |path: &Path| -> String {
+                let mut text = String::new();
+                for line in facts("dir", path).lines() {
+                    let mut fact: serde_json::Value = serde_json::from_str(line).unwrap();
+                    let time = fact[1]["mtime"].as_i64().unwrap();
+                    fact[1]["mtime"] = time.div_euclid(1_000_000_000).into();
+                    fact[1]["xattrs"] = serde_json::Value::Null;
+                    text += &format!("{fact}\n");
+                }
+                text
+            };
+            assert_same(&plain(&tree), &plain(&out));
+        }
+    }
+}
+
+#[test]
+fn getfacl_text_is_written_and_read_as_getfacl_does() {
+    require_root();
+    let scratch = tempfile::tempdir().unwrap();
+    let tree = scratch.path().join("tree");
+    make_tree(&tree);
+    let mut ours = Vec::new();
+    let entries: Vec<Entry> = walk(&tree).0.entries().collect();
+    // A hard link has what its first name has.
+    for entry in &entries {
+        let mut entry = entry.clone();
+        if let castoff::rootfs::EntryKind::Hardlink { target } = &entry.kind {
+            let first = entries.iter().find(|first| first.path == *target).unwrap();
+            entry = Entry { path: entry.path.clone(), ..first.clone() };
+        }
+        aclfile::write(&entry, &mut ours).unwrap();
+    }
+    let theirs = program("getfacl").args(["-R", "-n", "."]).current_dir(&tree).output().unwrap();
+    let blocks = |text: &[u8]| {
+        let text: String = text.iter().map(|byte| char::from(*byte)).collect();
+        let mut blocks: Vec<String> = text.split("\n\n").map(|block| block.trim().replace('\n', " | ")).collect();
+        blocks.retain(|block| !block.contains("# file: socket"));
+        blocks.sort();
+        blocks.join("\n")
+    };
+    assert_same(&blocks(&theirs.stdout), &blocks(&ours));
+    let names = PasswdNames::new(b"", b"");
+    assert_eq!(aclfile::parse(&ours, &names).unwrap(), {
+        let mut files = aclfile::parse(&theirs.stdout, &names).unwrap();
+        files.remove(&b"socket"[..]);
+        files
+    });
+}
+
+#[test]
+fn a_shifted_tree_is_read_as_its_container_sees_it() {
+    require_root();
+    let scratch = tempfile::tempdir().unwrap();
+    let (plain, shifted) = (scratch.path().join("plain"), scratch.path().join("shifted"));
+    for (root, base) in [(&plain, 0u32), (&shifted, 100_000)] {
+        std::fs::create_dir(root).unwrap();
+        std::fs::create_dir(root.join("d")).unwrap();
+        std::fs::write(root.join("d/f"), "content").unwrap();
+        let id = |id: u32| (base + id).to_string();
+        let path = |name: &str| root.join(name).into_os_string();
+        for (name, owner) in [("d/f", id(33) + ":" + &id(44)), ("d", id(0) + ":" + &id(0)), ("", id(0) + ":" + &id(0))]
+        {
+            succeed(program("chown").arg(owner).arg(path(name)));
+        }
+        succeed(program("setfacl").arg("-m").arg(format!("u:{}:rw-,g:{}:r--", id(1001), id(1002))).arg(path("d/f")));
+        succeed(program("setfacl").arg("-d").arg("-m").arg(format!("u:{}:rwx", id(1003))).arg(path("d")));
+        let mut setcap = program("setcap");
+        if base != 0 {
+            setcap.arg("-n").arg(id(0));
+        }
+        succeed(setcap.arg("cap_net_raw+ep").arg(path("d/f")));
+        for name in ["d/f", "d", ""] {
+            succeed(program("touch").args(["-d", "2020-02-02 02:02:02.123456789 UTC"]).arg(path(name)));
+        }
+    }
+    let options = WalkOptions { idmap: Some(IdMap::parse("0:100000:65536").unwrap()), ..WalkOptions::default() };
+    let open = |root: &Path, options: &WalkOptions| {
+        DirectoryLayer::open(root, options, Limits::default(), &Progress::silent())
+    };
+    let (one, _) = open(&plain, &WalkOptions::default()).unwrap();
+    let (other, _) = open(&shifted, &options).unwrap();
+    assert_eq!(one.entries().collect::<Vec<_>>(), other.entries().collect::<Vec<_>>());
+    let error = open(&plain, &options).unwrap_err();
+    assert!(error.kind() == Kind::Usage && error.render().contains("`/` names the uid 0"), "{error:?}");
 }

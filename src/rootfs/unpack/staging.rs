@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::remove::remove_tree;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
-use crate::rootfs::entry::XATTR_ACL_DEFAULT;
+use crate::rootfs::{XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT};
 
 /// A locked folder `.NAME.castoff-PID` that becomes `NAME`, or is removed when dropped before.
 #[derive(Debug)]
@@ -50,11 +50,12 @@ impl Staging {
                 other => other.context(|| wrong(&path))?,
             }
             let Some(directory) = claim(&path).context(|| wrong(&path))? else { continue };
-            // What is made below would inherit a default ACL the parent folder handed down; having none is no error.
-            let inherited = String::from_utf8_lossy(XATTR_ACL_DEFAULT);
-            match rustix::fs::fremovexattr(&directory, inherited.as_ref()) {
-                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(error) => return Err(error).context(|| wrong(&path)),
+            // A default ACL of the parent folder became this folder's two; having none is no error.
+            for name in [XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT] {
+                match rustix::fs::fremovexattr(&directory, name) {
+                    Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                    Err(error) => return Err(error).context(|| wrong(&path)),
+                }
             }
             rustix::fs::fchmod(&directory, Mode::RWXU).context(|| wrong(&path))?;
             host::fault::point("unpack.staging.made");

@@ -324,6 +324,7 @@ impl Unpacker {
             metadata::set(Place::Open(directory.as_fd()), entry, self.options, &mut self.report).context(wrong)?;
         }
         self.staging.publish()?;
+        self.report.entries -= self.report.devices_skipped.total;
         Ok(self.report)
     }
 }
