@@ -33,6 +33,8 @@ mod images;
 mod layering;
 #[path = "hermetic/merge_model.rs"]
 mod merge_model;
+#[path = "hermetic/readme.rs"]
+mod readme;
 #[path = "hermetic/store.rs"]
 mod store;
 #[path = "hermetic/tar/mod.rs"]
