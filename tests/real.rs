@@ -18,6 +18,8 @@ mod harness;
 mod salt;
 #[path = "real/sandbox.rs"]
 mod sandbox;
+#[path = "real/tar.rs"]
+mod tar;
 #[path = "real/walk.rs"]
 mod walk;
 #[path = "real/walk_limits.rs"]

@@ -16,10 +16,7 @@ pub fn encode(entry: &Entry, sparse: Option<&SparseMap>, text_acls: bool) -> Vec
     block[block::MAGIC].copy_from_slice(block::MAGIC_USTAR);
     let stored = match (&entry.kind, sparse) {
         (EntryKind::File { .. }, Some(sparse)) => {
-            put_sparse_name(&mut block, &written_path(entry), &mut records);
-            records.set("GNU.sparse.major", "1");
-            records.set("GNU.sparse.minor", "0");
-            records.set("GNU.sparse.realsize", sparse.real_size().to_string());
+            put_sparse(&mut block, sparse, &written_path(entry), &mut records);
             sparse.stored()
         }
         (kind, _) => {
@@ -114,6 +111,14 @@ fn put_stand_in(field: &mut [u8], text: &[u8]) {
     for (place, byte) in field.iter_mut().zip(text) {
         *place = pax::plain(*byte);
     }
+}
+
+/// Announces a sparse file of PAX form 1.0.
+pub(super) fn put_sparse(block: &mut Block, sparse: &SparseMap, path: &[u8], records: &mut Records) {
+    records.set("GNU.sparse.major", "1");
+    records.set("GNU.sparse.minor", "0");
+    records.set("GNU.sparse.realsize", sparse.real_size().to_string());
+    put_sparse_name(block, path, records);
 }
 
 /// The name of a sparse file is in a record of its own, so that readers without sparse files do not take map and data

@@ -137,9 +137,10 @@ fn shape(block: &Block, extended: &Extended, raw: &[u8], limits: &Limits) -> Res
         }
         b'0' | 0 | b'7' if raw.ends_with(b"/") => Shape { canonical: false, ..bare(EntryKind::Directory) },
         b'0' | 0 => file(true),
-        // POSIX: a regular file where nothing is contiguous; engines refuse the type.
+        // POSIX: a regular file where nothing is contiguous; Docker's unpacker refuses the type.
         b'7' => file(false),
-        b'S' if Dialect::of(block) == Dialect::Gnu => file(true),
+        // Docker's unpacker knows sparse files in PAX form only: `unhandled tar header type 83`.
+        b'S' if Dialect::of(block) == Dialect::Gnu => file(false),
         b'1' => {
             // POSIX pax lets the content of a link follow (`-o linkdata`); Go, GNU tar and Python never look for it,
             // and what engines unpack is what counts: the size is ignored, and rewriting sets it to 0.

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::rootfs::{Entry, EntryKind, ReadAt, Timestamp};
 
-use super::block::{self, BLOCK, Block, Dialect};
-use super::encode::{put_link, put_number, put_path, put_sparse_name, put_time, put_xattrs, written_path};
+use super::block::{self, BLOCK, Block, Dialect, MAGIC_USTAR};
+use super::encode::{put_link, put_number, put_path, put_sparse, put_sparse_name, put_time, put_xattrs, written_path};
 use super::member::{Member, TextAcls};
 use super::pax::{ACL_ACCESS, ACL_DEFAULT, LIBARCHIVE_XATTR, Records, XATTR};
+use super::sparse::SparseMap;
 
 /// What is to be different; what is none stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,25 +59,42 @@ impl Change {
 /// The header blocks of `member` of `source` with this change, to stand before its stored bytes (`span.data`,
 /// `span.stored`), which are copied as they are.
 ///
-/// Its own block stays, patched, with its dialect and its sparse table; one extended header before it holds all
-/// records it had, from global headers too, and the new ones. What has one meaning to some readers and another to
-/// others (a `./`, GNU's long names, a link with a size) comes out in the one form all understand.
+/// Its own block stays, patched, with its dialect; one extended header before it holds all records it had, from global
+/// headers too, and the new ones. What has one meaning to some readers and another to others (a `./`, GNU's long names,
+/// a link with a size) comes out in the one form all understand; an old GNU sparse file in PAX form 1.0, whose map is
+/// then at the end of what is returned.
 pub fn rewrite(source: &dyn ReadAt, member: &Member, change: &Change) -> Result<Vec<u8>> {
     let headers = read_headers(source, member)?;
     let at = index(member.span.block - member.span.header)?;
     let (before, rest) = headers.split_at_checked(at).ok_or_else(|| changed(member))?;
-    let (block, behind) = rest.split_first_chunk::<BLOCK>().ok_or_else(|| changed(member))?;
-    let mut block = *block;
+    let mut block = *rest.first_chunk::<BLOCK>().ok_or_else(|| changed(member))?;
     let mut records = own_records(before, member)?;
     let entry = wanted(member, change);
+    let map = match &member.sparse {
+        Some(sparse) if block[block::TYPEFLAG] == b'S' => {
+            Some(into_pax_sparse(&mut block, sparse, &entry, &mut records))
+        }
+        _ => None,
+    };
     patch_block(&mut block, &mut records, member, &entry, change);
     patch_records(&mut records, &entry, change);
     block::seal(&mut block);
     let mut out = Vec::with_capacity(headers.len() + BLOCK);
     records.write_header(&entry.path, &mut out);
     out.extend_from_slice(&block);
-    out.extend_from_slice(behind);
+    out.extend(map.into_iter().flatten());
     Ok(out)
+}
+
+/// Makes an old GNU sparse file one of PAX form 1.0; the map that is to stand before its stored parts.
+fn into_pax_sparse(block: &mut Block, sparse: &SparseMap, entry: &Entry, records: &mut Records) -> Vec<u8> {
+    let sparse = sparse.in_content();
+    block[block::TYPEFLAG] = b'0';
+    block[block::MAGIC].copy_from_slice(MAGIC_USTAR);
+    block[block::PREFIX.start..].fill(0);
+    put_number(block, block::SIZE, "size", sparse.stored(), records);
+    put_sparse(block, &sparse, &written_path(entry), records);
+    sparse.text()
 }
 
 /// Everything of the member before its content.

@@ -34,14 +34,15 @@ impl SparseMap {
                 _ => segments.push((start, end - start)),
             }
         }
-        if segments.last().map_or(0, |(offset, length)| offset + length) < real_size {
-            segments.push((real_size, 0));
-        }
-        Ok(Self::in_content(segments, real_size))
+        Ok(Self { segments, real_size, map_bytes: 0 }.in_content())
     }
 
-    fn in_content(segments: Vec<(u64, u64)>, real_size: u64) -> Self {
-        let mut map = Self { segments, real_size, map_bytes: 0 };
+    /// The same map for PAX form 1.0, whatever form it was read from.
+    pub(super) fn in_content(&self) -> Self {
+        let mut map = self.clone();
+        if map.segments.last().map_or(0, |(offset, length)| offset + length) < map.real_size {
+            map.segments.push((map.real_size, 0));
+        }
         map.map_bytes = map.text().len() as u64;
         map
     }
@@ -68,7 +69,7 @@ impl SparseMap {
                 _ => fewer.push(*segment),
             }
         }
-        Self::in_content(fewer, self.real_size)
+        Self { segments: fewer, real_size: self.real_size, map_bytes: 0 }.in_content()
     }
 
     /// The stored parts, (offset in the file, length), in order; a part may be empty.

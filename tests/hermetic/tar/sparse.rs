@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use castoff::error::Kind;
-use castoff::rootfs::tar::{Change, SparseMap, content_padding, encode, rewrite};
+use castoff::rootfs::tar::{Change, Member, SparseMap, content_padding, encode, rewrite};
 use castoff::rootfs::{Entry, EntryKind, Timestamp};
 use proptest::prelude::*;
 
@@ -57,7 +57,8 @@ fn every_form_gives_the_file_back() {
             assert!(sparse.segments().len() >= parts, "{form:?}");
             assert_eq!(sparse.stored(), all[0].span.stored);
             assert!(bytes_of(&archive, &all[0]) == bytes, "{form:?} {parts}");
-            assert!(all[0].verbatim);
+            // Docker's unpacker refuses the old form, which is rewritten to a new one.
+            assert_eq!(all[0].verbatim, form != ["--format=gnu"]);
             assert_eq!(bytes_of(&archive, &all[1]), b"next");
         }
     }
@@ -78,7 +79,8 @@ fn a_rewritten_sparse_file_is_unpacked_by_gnu_tar_and_python_under_its_new_name(
             archive.extend(END);
             let again = members(&archive).unwrap().remove(0);
             assert_eq!((again.entry.path.as_slice(), again.entry.uid), (path.as_slice(), 3_000_000), "{form:?}");
-            assert_eq!(again.sparse, member.sparse);
+            let parts = |member: &Member| member.sparse.as_ref().map(|map| (map.segments().to_vec(), map.real_size()));
+            assert_eq!(parts(&again), parts(member));
             assert!(again.verbatim);
             let folder = tempfile::tempdir().unwrap();
             gnu_extract(&archive, folder.path());
