@@ -1,4 +1,25 @@
-//! The `engine` room.
+//! Images wherever they live, and the one pipeline that moves them: the Docker engine, the embedded store, archives,
+//! layouts, directories, tars, LXC containers.
+//!
+//! A source is opened ([`open`]), its layers are scanned and merged ([`merge`]), the result streams once into a sink
+//! ([`sink`]). Packing never unpacks, never starts a container and needs no root. Knows no plans, settings, publishers.
 
+pub mod acls;
+pub mod configuration;
+pub mod copy;
 pub mod docker;
+pub mod inspect;
+pub mod inventory;
 pub mod lxc;
+pub mod merge;
+pub mod open;
+pub mod pack;
+pub mod rebuild;
+pub mod report;
+pub mod sink;
+pub mod surroundings;
+pub mod tree_sink;
+pub mod verify;
+
+pub use pack::{LayerCount, PackRequest, pack};
+pub use surroundings::Surroundings;

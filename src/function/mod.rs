@@ -10,6 +10,8 @@ mod arguments;
 mod call;
 mod dispatch;
 mod doctor;
+mod image;
+mod mc_cloud_images;
 mod sys;
 mod test;
 
@@ -21,7 +23,8 @@ use crate::error::Result;
 use crate::vocab::Value;
 
 /// The table: one group a module of functions.
-const GROUPS: &[&[Function]] = &[doctor::FUNCTIONS, sys::FUNCTIONS, test::FUNCTIONS];
+const GROUPS: &[&[Function]] =
+    &[doctor::FUNCTIONS, image::FUNCTIONS, mc_cloud_images::FUNCTIONS, sys::FUNCTIONS, test::FUNCTIONS];
 
 /// One callable function: a row of the table.
 pub struct Function {

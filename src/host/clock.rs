@@ -11,13 +11,11 @@ pub fn now() -> Duration {
     now.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The time to write into results: `SOURCE_DATE_EPOCH` (whole seconds since 1970) where it is set, else now.
-pub fn build_time() -> Result<Duration> {
-    match super::environment::text("SOURCE_DATE_EPOCH")? {
-        None => Ok(now()),
-        Some(text) => text.parse().map(Duration::from_secs).map_err(|error| {
-            Error::new(Kind::Usage, format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds"))
-                .caused_by(error)
-        }),
-    }
+/// The time that `SOURCE_DATE_EPOCH` (whole seconds since 1970) asks to write into results, where it is set.
+pub fn source_date_epoch() -> Result<Option<Duration>> {
+    let Some(text) = super::environment::text("SOURCE_DATE_EPOCH")? else { return Ok(None) };
+    text.parse().map(|seconds| Some(Duration::from_secs(seconds))).map_err(|error| {
+        Error::new(Kind::Usage, format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds"))
+            .caused_by(error)
+    })
 }

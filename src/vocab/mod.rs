@@ -7,6 +7,7 @@ mod image_name;
 mod nearest;
 mod reference;
 mod scalar;
+mod timestamp;
 mod value;
 
 pub use digest::{DiffId, Digest};
@@ -14,4 +15,5 @@ pub use image_name::ImageName;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
 pub use scalar::{ScalarType, bool_value, float_value, int_value, plain_scalar, scalar_type};
+pub use timestamp::timestamp;
 pub use value::{Key, Map, Value};

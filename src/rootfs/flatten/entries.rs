@@ -52,6 +52,14 @@ impl<'a> FlatEntries<'a> {
         Self { plan, layers, todo: vec![ROOT], first: HashMap::new() }
     }
 
+    /// What the tree has at this path.
+    pub(super) fn find(mut self, path: &[u8]) -> Result<Option<FlatEntry>> {
+        match self.plan.tree.find(path) {
+            Some(node) if self.plan.tree.node(node).inode != NONE => self.entry(node).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn push_children(&mut self, directory: u32) {
         let tree = &self.plan.tree;
         let from = self.todo.len();

@@ -7,6 +7,7 @@ use crate::rootfs::acl::{Acl, EMPTY_DEFAULT, Names};
 use crate::rootfs::tar::Member;
 use crate::rootfs::{Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT};
 
+use super::AclOverride;
 use super::report::shown;
 use super::tree::Form;
 
@@ -83,6 +84,26 @@ impl Metadata {
         let mut xattrs = std::mem::take(&mut self.xattrs);
         xattrs.extend(link.xattrs);
         *self = Self { xattrs, ..link };
+    }
+
+    /// Takes other ACLs, and the permission bits they say; whether anything changed by it.
+    pub(super) fn put_acls(&mut self, acls: &AclOverride, form: Form) -> bool {
+        let before = self.clone();
+        self.mode = self.mode & !0o777 | acls.access.mode_bits();
+        if acls.access.is_minimal() {
+            self.xattrs.remove(XATTR_ACL_ACCESS);
+        } else {
+            self.xattrs.insert(XATTR_ACL_ACCESS.to_vec(), acls.access.to_xattr());
+        }
+        match &acls.default {
+            Some(default) if form == Form::Directory => {
+                self.xattrs.insert(XATTR_ACL_DEFAULT.to_vec(), default.to_xattr());
+            }
+            _ => {
+                self.xattrs.remove(XATTR_ACL_DEFAULT);
+            }
+        }
+        *self != before
     }
 
     /// Makes mode and ACLs agree. A list that names somebody wins over the mode; one that says no more than a mode

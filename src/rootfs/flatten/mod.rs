@@ -16,11 +16,13 @@ mod plan;
 mod report;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::rootfs::acl::Acl;
 use crate::rootfs::tar::{Input, Scanner};
-use crate::rootfs::{Limits, ReadAt};
+use crate::rootfs::{Limits, ReadAt, Timestamp};
 
 pub use entries::{ContentAt, FlatEntries, FlatEntry};
 pub use output::OutputLayer;
@@ -50,12 +52,22 @@ impl Default for FlattenOptions {
     }
 }
 
+/// The ACLs a path gets instead of those its header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AclOverride {
+    /// The access ACL; a minimal one takes the ACL away and leaves the permission bits it says.
+    pub access: Acl,
+    /// The default ACL of a directory; none takes it away.
+    pub default: Option<Acl>,
+}
+
 /// Layers under merge.
 pub struct Flattener {
     options: FlattenOptions,
     limits: Limits,
     merged: Merged,
     count: u16,
+    overrides: BTreeMap<Vec<u8>, AclOverride>,
     report: FlattenReport,
 }
 
@@ -69,7 +81,7 @@ impl Flattener {
     /// A merge of no layers yet.
     pub fn new(options: FlattenOptions, limits: Limits) -> Self {
         let merged = Merged { tree: Tree::new(&limits), base: Vec::new(), globals: Vec::new() };
-        Self { options, limits, merged, count: 0, report: FlattenReport::default() }
+        Self { options, limits, merged, count: 0, overrides: BTreeMap::new(), report: FlattenReport::default() }
     }
 
     /// Applies the next layer of an image, the lowest first.
@@ -88,7 +100,9 @@ impl Flattener {
         }
         let above = self.options.base_layers > 0 && usize::from(self.count) >= self.options.base_layers;
         let mut layer = Application::new(&mut self.merged.tree, &mut self.report, self.count, source).above(above);
+        let mut newest = Timestamp::default();
         while let Some(member) = scanner.next_member()? {
+            newest = newest.max(member.entry.mtime);
             layer.apply(&member)?;
         }
         let summary = layer.end()?;
@@ -100,11 +114,18 @@ impl Flattener {
         if usize::from(self.count) == self.options.base_layers {
             self.merged.base = self.merged.tree.nodes.iter().map(|node| node.inode).collect();
         }
+        self.report.newest = self.report.newest.max(newest);
         self.report.entries_in += summary.entries;
         self.report.whiteouts += summary.whiteouts;
         self.report.opaques += summary.opaques;
         self.report.implied_parents += summary.implied_parents;
         Ok(summary)
+    }
+
+    /// Gives paths of the merged tree other ACLs than their headers say, mode bits included; a path that the tree does
+    /// not have is counted as a warning.
+    pub fn override_acls(&mut self, acls: BTreeMap<Vec<u8>, AclOverride>) {
+        self.overrides = acls;
     }
 
     /// Decides how the merged tree is written. `layers` are those that were applied, in the same order; their headers
@@ -125,7 +146,7 @@ impl Flattener {
         }
         self.report.bytes_in = layers.iter().map(ReadAt::size).sum();
         let mut plan = Plan::new(self.merged, options, self.limits);
-        plan.decide(layers, &mut self.report)?;
+        plan.decide(layers, &self.overrides, &mut self.report)?;
         let plan = Arc::new(plan);
         let parts: &[Part] = match (options.base_layers, options.split_acl_layer) {
             (0, false) => &[Part::Whole],
@@ -164,6 +185,11 @@ impl std::fmt::Debug for Flat {
 }
 
 impl Flat {
+    /// What the merged tree has at a normalised path; links on the way are not followed.
+    pub fn find(&self, path: &[u8], layers: &[Arc<dyn ReadAt>]) -> Result<Option<FlatEntry>> {
+        FlatEntries::new(&self.plan, layers).find(path)
+    }
+
     /// The whole merged tree in path order, whatever the outputs hold. The root comes first if any layer has an entry
     /// for it.
     pub fn entries<'a>(&'a self, layers: &'a [Arc<dyn ReadAt>]) -> FlatEntries<'a> {

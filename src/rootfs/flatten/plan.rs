@@ -1,7 +1,7 @@
 //! What the merged tree looks like in the end: which name carries which content, which metadata differ from their
 //! header, who must be guarded against inheritance, what lies above the base.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::rootfs::acl::{Names, PasswdNames};
 use crate::rootfs::tar::{self, Globals, Member};
 use crate::rootfs::{Limits, ReadAt};
 
-use super::FlattenOptions;
+use super::{AclOverride, FlattenOptions};
 use super::metadata::Metadata;
 use super::report::{FlattenReport, shown};
 use super::tree::{Form, Inode, NONE, ROOT, Tree, flag};
@@ -71,11 +71,17 @@ impl Plan {
     }
 
     /// Decides everything that does not depend on how the tree is cut into outputs.
-    pub(super) fn decide(&mut self, layers: Layers<'_>, report: &mut FlattenReport) -> Result<()> {
+    pub(super) fn decide(
+        &mut self,
+        layers: Layers<'_>,
+        overrides: &BTreeMap<Vec<u8>, AclOverride>,
+        report: &mut FlattenReport,
+    ) -> Result<()> {
         self.drop_zero_devices(report);
         self.choose_carriers(report);
         self.find_names(layers)?;
         self.fold(layers)?;
+        self.put_acls(layers, overrides, report)?;
         self.classify(layers, report)?;
         self.guard(layers)?;
         self.find_changes(layers)
@@ -198,6 +204,34 @@ impl Plan {
                 metadata.overlay(self.read(&self.member(layers, layer, header)?)?);
             }
             if metadata != own {
+                self.folded.insert(id, Box::new(metadata));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays ACLs that came from elsewhere over what headers say.
+    fn put_acls(
+        &mut self,
+        layers: Layers<'_>,
+        overrides: &BTreeMap<Vec<u8>, AclOverride>,
+        report: &mut FlattenReport,
+    ) -> Result<()> {
+        for (path, acls) in overrides {
+            let Some(node) = self.tree.find(path).filter(|node| self.tree.alive(*node)) else {
+                report.warn(|| format!("`{}` is to have an ACL, but the image does not have it", shown(path)));
+                continue;
+            };
+            let id = self.tree.node(node).inode;
+            let inode = *self.tree.inode(id);
+            if inode.form == Form::Symlink || inode.flags & flag::SYNTHESISED != 0 {
+                continue;
+            }
+            let mut metadata = match self.folded.remove(&id) {
+                Some(folded) => *folded,
+                None => self.read(&self.member(layers, inode.layer, inode.header)?)?,
+            };
+            if metadata.put_acls(acls, inode.form) {
                 self.folded.insert(id, Box::new(metadata));
             }
         }

@@ -2,6 +2,8 @@
 
 use crate::rootfs::tar;
 
+use crate::rootfs::Timestamp;
+
 /// The most warnings and dropped entries that are listed; further ones are only counted.
 const LISTED: usize = 100;
 
@@ -56,6 +58,9 @@ pub struct FlattenReport {
     pub implied_parents: u64,
     /// Directories that no layer holds: made as 0755 root:root with a modification time of 0.
     pub synthesised_parents: u64,
+    /// The newest modification time of all entries that is not later than 9999; a tree without a date of its own has
+    /// this one.
+    pub newest: Timestamp,
     /// Whiteouts written because the output stands on layers that are kept.
     pub whiteouts_written: u64,
     /// What is not in the output, and why; the first hundred.

@@ -1,0 +1,95 @@
+//! Copying an image as it is: same layers, same configuration, same ID; a tree becomes an image and the reverse.
+
+use std::path::PathBuf;
+
+use super::open;
+use super::pack::{self, PackRequest, whole_layer};
+use super::report::Report;
+use super::sink::{self, NewImage, SinkOptions};
+use super::surroundings::Surroundings;
+use crate::error::{Context as _, Result};
+use crate::oci::Compression;
+use crate::vocab::{Reference, Value};
+
+/// What to copy, where to, and how.
+#[derive(Clone, Debug)]
+pub struct CopyRequest {
+    /// The image or root filesystem.
+    pub source: Reference,
+    /// Where it goes.
+    pub destination: Reference,
+    /// How layers are stored, where the destination leaves a choice.
+    pub compression: Compression,
+    /// Where compressed layers and engine streams are spooled.
+    pub tmpdir: Option<PathBuf>,
+    /// Whether the image that loses the name stays until `image.gc`.
+    pub keep_old: bool,
+}
+
+impl CopyRequest {
+    /// The same as a pack, for a source or destination that has no layers.
+    fn as_pack(&self) -> PackRequest {
+        PackRequest {
+            source: self.source.clone(),
+            destination: self.destination.clone(),
+            compression: self.compression,
+            tmpdir: self.tmpdir.clone(),
+            keep_old: self.keep_old,
+            ..PackRequest::default()
+        }
+    }
+
+    fn is_pack(&self) -> bool {
+        let tree = |reference: &Reference| matches!(reference, Reference::Dir(_) | Reference::Tar(_));
+        tree(&self.source) || tree(&self.destination)
+    }
+}
+
+/// Copies, and says what was done.
+pub fn copy(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Report> {
+    if request.is_pack() {
+        return pack::pack(&request.as_pack(), surroundings);
+    }
+    sink::check(&request.destination)?;
+    let scratch = surroundings.scratch(request.tmpdir.as_deref())?;
+    let destination = surroundings.resolve(&request.destination)?;
+    let mut report = Report::new(String::new(), destination.to_string());
+    report.seconds.begin("open");
+    let opened = open::open(&request.source, None, &scratch, surroundings)?;
+    report.source = opened.reference.to_string();
+    report.warnings.extend(opened.warnings.iter().cloned());
+    let layers = open::unfold(&opened, &scratch, surroundings)?;
+    let Some(source) = opened.image() else { return pack::pack(&request.as_pack(), surroundings) };
+    let config = source.config.clone();
+    let image = NewImage {
+        layers: source.layers.iter().zip(&layers).map(whole_layer).collect(),
+        config: Box::new(move |_| Ok(config.clone())),
+        names: source.names.clone(),
+    };
+    report.seconds.begin("write");
+    let options = SinkOptions { compression: request.compression, keep_old: request.keep_old };
+    let written = sink::write(&destination, &image, options, surroundings)
+        .context(|| format!("cannot write `{destination}`"))?;
+    report.seconds.end();
+    report.wrote(written);
+    Ok(report)
+}
+
+/// What copying would do, without doing it.
+pub fn preview(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Value> {
+    sink::check(&request.destination)?;
+    let source = surroundings.resolve(&request.source)?;
+    let destination = surroundings.resolve(&request.destination)?;
+    open::must_exist(&source, surroundings)?;
+    let replaces = open::current_id(&destination, surroundings)?;
+    let what = match &replaces {
+        Some(old) => format!("`{source}` would be copied to `{destination}`, which now is {old}"),
+        None => format!("`{source}` would be copied to `{destination}`, which does not exist yet"),
+    };
+    let changes = Value::map([
+        ("source", Value::from(source.to_string())),
+        ("destination", Value::from(destination.to_string())),
+        ("replaces", replaces.into()),
+    ]);
+    Ok(Value::map([("result", Value::Null), ("comment", what.into()), ("changes", changes)]))
+}

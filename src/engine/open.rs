@@ -1,0 +1,249 @@
+//! A reference becomes an opened source: an image with its layers, or the bare tar of a root filesystem.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::surroundings::Surroundings;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::host;
+use crate::oci::{self, ImageSource, LayerSource, OpenedLayer};
+use crate::rootfs::idmap::IdMap;
+use crate::rootfs::walk::{DirectoryLayer, WalkOptions, WalkReport};
+use crate::rootfs::{FileRegion, ReadAt, shown};
+use crate::store::Store;
+use crate::vocab::{Digest, EngineImage, ImageName, Map, Reference, Value};
+
+/// A source that can be read as often as wanted.
+pub struct Opened {
+    /// The reference it was opened by, bare names resolved.
+    pub reference: Reference,
+    /// Where the bytes really come from, when that is another place than the reference says.
+    pub served_by: Option<String>,
+    /// What there is.
+    pub content: Content,
+    /// Left out of a directory before anything saw it, and why.
+    pub left_out: Vec<(String, String)>,
+    /// Skips, fallbacks and substitutions.
+    pub warnings: Vec<String>,
+    /// Facts for the report.
+    pub notes: Map,
+}
+
+/// What a source holds.
+pub enum Content {
+    /// An image: configuration and layers.
+    Image(Box<ImageSource>),
+    /// A root filesystem: one bare tar, without an image configuration.
+    Tree(Arc<dyn ReadAt>),
+}
+
+impl Opened {
+    /// The image, where the source is one.
+    pub fn image(&self) -> Option<&ImageSource> {
+        match &self.content {
+            Content::Image(image) => Some(image),
+            Content::Tree(_) => None,
+        }
+    }
+
+    /// The source's layers, not yet unfolded.
+    pub fn layers(&self) -> &[LayerSource] {
+        self.image().map_or(&[], |image| &image.layers)
+    }
+}
+
+/// Opens what `reference` names; owners of a tree are shifted back through `idmap`.
+pub fn open(
+    reference: &Reference,
+    idmap: Option<&IdMap>,
+    scratch: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<Opened> {
+    let reference = surroundings.resolve(reference)?;
+    if idmap.is_some() && !matches!(reference, Reference::Dir(_)) {
+        return Err(Error::new(Kind::Usage, format!("`idmap` fits only a `dir:` source, not `{reference}`")));
+    }
+    let shown = reference.to_string();
+    open_resolved(reference, idmap, scratch, surroundings).context(|| format!("cannot open `{shown}`"))
+}
+
+fn open_resolved(
+    reference: Reference,
+    idmap: Option<&IdMap>,
+    scratch: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<Opened> {
+    let limits = surroundings.spool_limits();
+    let mut served_by = None;
+    let content = match &reference {
+        Reference::Store(image) => {
+            let store = surroundings.store()?;
+            image_of(store_image(store, image)?)
+        }
+        Reference::DockerDaemon(image) => {
+            let (found, by) = from_engine(image, scratch, surroundings)?;
+            served_by = by;
+            image_of(found)
+        }
+        Reference::DockerArchive { file, name } => {
+            image_of(oci::open_docker_archive(file, name.as_ref(), scratch, &limits, surroundings.progress)?)
+        }
+        Reference::Oci { directory, tag } => image_of(oci::open_layout(directory, tag.as_deref())?),
+        Reference::OciArchive { file, tag } => {
+            image_of(oci::open_oci_archive(file, tag.as_deref(), scratch, &limits, surroundings.progress)?)
+        }
+        Reference::Registry(_) => {
+            return Err(Error::new(Kind::Unsupported, "this version of castoff does not pull from registries")
+                .hint("fetch it first: `skopeo copy docker://… oci:DIR:TAG`, then use `oci:DIR:TAG`"));
+        }
+        Reference::Dir(path) => return open_directory(path.clone(), idmap, reference.clone(), surroundings),
+        Reference::Tar(path) => Content::Tree(open_tar(path, scratch, surroundings)?),
+        Reference::Default(image) => {
+            return Err(Error::new(Kind::Failed, format!("`{image}` was not resolved to an engine")));
+        }
+    };
+    let warnings = match &content {
+        Content::Image(image) => image.notes.clone(),
+        Content::Tree(_) => Vec::new(),
+    };
+    Ok(Opened { reference, served_by, content, left_out: Vec::new(), warnings, notes: Map::new()})
+}
+
+fn image_of(image: ImageSource) -> Content {
+    Content::Image(Box::new(image))
+}
+
+/// An image of the Docker engine: the store's own copy when it has the same image ID, else what `save` streams,
+/// spooled because the merge reads it twice.
+fn from_engine(
+    image: &EngineImage,
+    scratch: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<(ImageSource, Option<String>)> {
+    let docker = surroundings.docker()?;
+    let info = docker.inspect_image(image)?.ok_or_else(|| {
+        Error::new(Kind::NotFound, format!("the Docker engine has no image `{image}`"))
+            .hint("`docker images` lists what it has; pull or load it first")
+    })?;
+    if let Some(kept) = surroundings.store()?.lookup(&EngineImage::Id(info.id))? {
+        return Ok((kept, Some("store (same image ID, no save needed)".to_owned())));
+    }
+    let mut names: Vec<ImageName> = info.repo_tags.iter().filter_map(|tag| tag.parse().ok()).collect();
+    // Asking by ID keeps the stream to this one image, whatever its names mean by the time it is sent.
+    host::fs::require_space(scratch, info.size)?;
+    let mut file = host::fs::TempFile::beside(&scratch.join("save"), 0o600)?;
+    docker.save(&EngineImage::Id(info.id), &mut file, surroundings.progress)?;
+    // The file loses its name when this returns, and lives as long as a layer of it is read.
+    let mut found = oci::open_docker_archive(file.path(), None, scratch, &surroundings.spool_limits(), surroundings.progress)?;
+    if let EngineImage::Name(name) = image
+        && !names.contains(name)
+    {
+        names.insert(0, name.clone());
+    }
+    found.names = names;
+    Ok((found, None))
+}
+
+/// An image of the store, or an error that says how to see what there is.
+fn store_image(store: &Store, image: &EngineImage) -> Result<ImageSource> {
+    store.lookup(image)?.ok_or_else(|| {
+        Error::new(Kind::NotFound, format!("the store has no image `{image}`"))
+            .hint("`castoff call image.list` lists what it has")
+    })
+}
+
+fn open_directory(
+    path: PathBuf,
+    idmap: Option<&IdMap>,
+    reference: Reference,
+    surroundings: &Surroundings<'_>,
+) -> Result<Opened> {
+    let options = WalkOptions { idmap: idmap.cloned(), ..WalkOptions::default() };
+    let (layer, report) = DirectoryLayer::open(&path, &options, surroundings.limits(), surroundings.progress)?;
+    let mut notes = Map::new();
+    if let Some(map) = idmap {
+        notes.insert("idmap".into(), Value::from(format!("{map:?}")));
+    }
+    Ok(Opened {
+        reference,
+        served_by: None,
+        content: Content::Tree(Arc::new(layer)),
+        left_out: left_out(&report),
+        warnings: Vec::new(),
+        notes,
+    })
+}
+
+/// What the walk did not take, and why.
+fn left_out(report: &WalkReport) -> Vec<(String, String)> {
+    let kinds = [
+        (&report.unreadable, "this user may not read it"),
+        (&report.vanished, "gone when it was looked at"),
+        (&report.sockets, "a socket has meaning only for the process that made it"),
+        (&report.mounts, "another file system is mounted there"),
+    ];
+    let mut left_out = Vec::new();
+    for (findings, why) in kinds {
+        for finding in &findings.named {
+            let reason = if finding.what.is_empty() { why.to_owned() } else { finding.what.clone() };
+            left_out.push((shown(&finding.path), reason));
+        }
+        let unnamed = findings.total - findings.named.len() as u64;
+        if unnamed > 0 {
+            left_out.push((format!("and {unnamed} more"), why.to_owned()));
+        }
+    }
+    left_out
+}
+
+fn open_tar(path: &Path, scratch: &Path, surroundings: &Surroundings<'_>) -> Result<Arc<dyn ReadAt>> {
+    let file = host::fs::open(path)?;
+    let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
+    if metadata.is_dir() {
+        return Err(Error::new(Kind::Usage, format!("`{}` is a folder, not a tar file", path.display()))
+            .hint(format!("use `dir:{}`", path.display())));
+    }
+    let region = FileRegion { file: Arc::new(file), start: 0, size: metadata.len() };
+    oci::open_bare(Arc::new(region), scratch, &surroundings.spool_limits(), surroundings.progress)
+}
+
+/// The bare tars of all layers, compressed ones unfolded in `scratch`.
+pub fn unfold(opened: &Opened, scratch: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<OpenedLayer>> {
+    let mut layers = Vec::new();
+    for layer in opened.layers() {
+        layers.push(oci::open_layer(layer, scratch, &surroundings.spool_limits(), surroundings.progress)?);
+    }
+    Ok(layers)
+}
+
+/// The digest of the image's configuration, where the source is an image.
+pub fn image_id(opened: &Opened) -> Option<Digest> {
+    opened.image().map(|image| image.config_digest)
+}
+
+/// Fails where a resolved source is not there, without opening it.
+pub fn must_exist(reference: &Reference, surroundings: &Surroundings<'_>) -> Result<()> {
+    let there = match reference {
+        Reference::DockerDaemon(_) | Reference::Store(_) => current_id(reference, surroundings)?.is_some(),
+        Reference::DockerArchive { file: path, .. }
+        | Reference::OciArchive { file: path, .. }
+        | Reference::Oci { directory: path, .. }
+        | Reference::Dir(path)
+        | Reference::Tar(path) => host::fs::metadata(path)?.is_some(),
+        Reference::Registry(_) | Reference::Default(_) => true,
+    };
+    if there { Ok(()) } else { Err(Error::new(Kind::NotFound, format!("there is no `{reference}`"))) }
+}
+
+/// The ID of the image a resolved name means now; none for places that are not engines.
+pub fn current_id(reference: &Reference, surroundings: &Surroundings<'_>) -> Result<Option<String>> {
+    Ok(match reference {
+        Reference::DockerDaemon(image) => {
+            surroundings.docker()?.inspect_image(image)?.map(|info| info.id.to_string())
+        }
+        Reference::Store(image) => {
+            surroundings.store()?.lookup(image)?.map(|image| image.config_digest.to_string())
+        }
+        _ => None,
+    })
+}

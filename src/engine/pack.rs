@@ -1,0 +1,249 @@
+//! Packing: open, merge, write once, move the name. The main job.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::merge::{Merged, merge};
+use super::open::{self, Opened};
+use super::report::Report;
+use super::sink::{self, NewImage, NewLayer, SinkOptions};
+use super::surroundings::Surroundings;
+use super::{configuration, tree_sink};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::oci::{self, Compression, ImageConfig, LayerSource, OpenedLayer};
+use crate::rootfs::ReadAt;
+use crate::rootfs::flatten::FlattenOptions;
+use crate::rootfs::idmap::IdMap;
+use crate::vocab::{Map, Reference, Value};
+
+/// How many layers a pack gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LayerCount {
+    /// One, with everything.
+    #[default]
+    One,
+    /// Content, then what has ACLs with all its parents: the wording of the original.
+    Two,
+}
+
+/// What to pack, where to, and how.
+#[derive(Clone, Debug)]
+pub struct PackRequest {
+    /// The image or root filesystem.
+    pub source: Reference,
+    /// Where the result goes.
+    pub destination: Reference,
+    /// Whether ACLs are kept.
+    pub acls: bool,
+    /// One layer or two.
+    pub layers: LayerCount,
+    /// The image whose layers stay as they are.
+    pub keep_base: Option<Reference>,
+    /// Configuration changes as `docker import --change` takes them.
+    pub changes: Vec<String>,
+    /// How layers are stored, where the destination leaves a choice.
+    pub compression: Compression,
+    /// Where compressed layers and engine streams are spooled.
+    pub tmpdir: Option<PathBuf>,
+    /// Whether the image that loses the name stays until `image.gc`.
+    pub keep_old: bool,
+    /// How a `dir:` source is shifted.
+    pub idmap: Option<IdMap>,
+    /// Whose configuration a tree gets, instead of a default one.
+    pub config: Option<ImageConfig>,
+    /// Facts the caller wants in the report.
+    pub notes: Map,
+}
+
+impl Default for PackRequest {
+    fn default() -> Self {
+        Self {
+            source: Reference::Dir(PathBuf::new()),
+            destination: Reference::Dir(PathBuf::new()),
+            acls: true,
+            layers: LayerCount::One,
+            keep_base: None,
+            changes: Vec::new(),
+            compression: Compression::None,
+            tmpdir: None,
+            keep_old: true,
+            idmap: None,
+            config: None,
+            notes: Map::new(),
+        }
+    }
+}
+
+/// A source that is opened and merged; nothing was written yet.
+pub(super) struct Prepared {
+    pub(super) opened: Opened,
+    pub(super) merged: Merged,
+    base: Base,
+    destination: Reference,
+    report: Report,
+}
+
+/// Packs, and says what was done.
+pub fn pack(request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Report> {
+    prepare(request, surroundings, merge)?.write(request, surroundings)
+}
+
+/// Opens the source and merges it by `merge`.
+pub(super) fn prepare(
+    request: &PackRequest,
+    surroundings: &Surroundings<'_>,
+    merge: impl FnOnce(&Opened, FlattenOptions, &Path, &Surroundings<'_>) -> Result<Merged>,
+) -> Result<Prepared> {
+    sink::check(&request.destination)?;
+    let scratch = surroundings.scratch(request.tmpdir.as_deref())?;
+    let destination = surroundings.resolve(&request.destination)?;
+    let tree = matches!(destination, Reference::Dir(_) | Reference::Tar(_));
+    if tree && (request.keep_base.is_some() || request.layers == LayerCount::Two) {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`keep_base` and `layers=2` need an image as destination, not `{destination}`"),
+        ));
+    }
+    let mut report = Report::new(String::new(), destination.to_string());
+    report.seconds.begin("open");
+    let opened = open::open(&request.source, request.idmap.as_ref(), &scratch, surroundings)?;
+    describe(&opened, request, &mut report);
+    let base = Base::open(request, &opened, &scratch, surroundings)?;
+    report.seconds.begin("merge");
+    let options = FlattenOptions {
+        acls: request.acls,
+        split_acl_layer: request.layers == LayerCount::Two,
+        base_layers: base.count,
+        text_acls: matches!(destination, Reference::Tar(_)),
+    };
+    let merged = merge(&opened, options, &scratch, surroundings)?;
+    Ok(Prepared { opened, merged, base, destination, report })
+}
+
+impl Prepared {
+    /// Writes what was prepared, and moves the name.
+    pub(super) fn write(mut self, request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Report> {
+        self.report.seconds.begin("write");
+        if matches!(self.destination, Reference::Dir(_) | Reference::Tar(_)) {
+            tree_sink::write(&self.destination, &self.merged, surroundings, &mut self.report)?;
+        } else {
+            self.write_image(request, surroundings)?;
+        }
+        self.report.seconds.end();
+        self.report.merge = Some(self.merged.flat.report);
+        Ok(self.report)
+    }
+
+    fn write_image(&mut self, request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<()> {
+        let (opened, merged, base) = (&self.opened, &self.merged, &self.base);
+        let plan = configuration::Plan::new(request, opened, merged, base.count)?;
+        let mut layers: Vec<NewLayer<'_>> = opened.layers().iter().zip(&base.layers).map(whole_layer).collect();
+        for output in &merged.flat.outputs {
+            layers.push(NewLayer {
+                size: output.size(),
+                stored: None,
+                write: Box::new(move |out| output.write(&merged.layers, out)),
+            });
+        }
+        let names = opened.image().map(|image| image.names.clone()).unwrap_or_default();
+        let image = NewImage { layers, config: Box::new(move |diff_ids| plan.config(diff_ids)), names };
+        let options = SinkOptions { compression: request.compression, keep_old: request.keep_old };
+        let written = sink::write(&self.destination, &image, options, surroundings)
+            .context(|| format!("cannot write `{}`", self.destination))?;
+        drop(image);
+        self.report.wrote(written);
+        Ok(())
+    }
+}
+
+fn describe(opened: &Opened, request: &PackRequest, report: &mut Report) {
+    report.source = opened.reference.to_string();
+    report.warnings.extend(opened.warnings.iter().cloned());
+    report.left_out.extend(opened.left_out.iter().cloned());
+    report.notes.extend(opened.notes.clone());
+    report.notes.extend(request.notes.clone());
+    if let Some(by) = &opened.served_by {
+        report.notes.insert("read_from".into(), by.clone().into());
+    }
+    if let Some(id) = open::image_id(opened) {
+        report.notes.insert("source_id".into(), id.to_string().into());
+    }
+}
+
+/// The layers that stay as they are.
+struct Base {
+    count: usize,
+    layers: Vec<OpenedLayer>,
+}
+
+impl Base {
+    fn open(
+        request: &PackRequest,
+        opened: &Opened,
+        scratch: &Path,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Self> {
+        let Some(reference) = &request.keep_base else { return Ok(Self { count: 0, layers: Vec::new() }) };
+        let Some(image) = opened.image() else {
+            return Err(Error::new(Kind::Usage, format!("`keep_base` needs an image, and `{}` has no layers", opened.reference)));
+        };
+        let base = open::open(reference, None, scratch, surroundings)?;
+        let Some(kept) = base.image() else {
+            return Err(Error::new(Kind::Usage, format!("`{reference}` has no layers to keep")));
+        };
+        let ids = kept.config.diff_ids();
+        if ids.is_empty() || !image.config.diff_ids().starts_with(ids) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`{}` does not stand on the layers of `{reference}`", opened.reference),
+            )
+            .hint("`image.inspect` shows the layers of both"));
+        }
+        if ids.len() == image.config.diff_ids().len() {
+            return Err(Error::new(Kind::Usage, format!("`{}` has no layer above those of `{reference}`", opened.reference)));
+        }
+        let mut layers = Vec::new();
+        for layer in &image.layers[..ids.len()] {
+            layers.push(oci::open_layer(layer, scratch, &surroundings.spool_limits(), surroundings.progress)?);
+        }
+        Ok(Self { count: ids.len(), layers })
+    }
+}
+
+/// A layer that is copied as it is.
+pub(super) fn whole_layer<'a>((stored, opened): (&LayerSource, &OpenedLayer)) -> NewLayer<'a> {
+    let content: Arc<dyn ReadAt> = Arc::clone(&opened.content);
+    NewLayer {
+        size: content.size(),
+        stored: Some(stored.clone()),
+        write: Box::new(move |out| oci::copy_layer(&*content, out)),
+    }
+}
+
+/// What packing would do, without doing it: the references resolved and looked at, nothing written.
+pub fn preview(request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Value> {
+    sink::check(&request.destination)?;
+    let source = surroundings.resolve(&request.source)?;
+    let destination = surroundings.resolve(&request.destination)?;
+    open::must_exist(&source, surroundings)?;
+    let replaces = open::current_id(&destination, surroundings)?;
+    let how = match request.layers {
+        LayerCount::One => "one layer",
+        LayerCount::Two => "two layers, the second with what has ACLs",
+    };
+    let acls = if request.acls { "every ACL kept" } else { "ACLs dropped, group bits set to group::" };
+    let changes = Value::map([
+        ("source", Value::from(source.to_string())),
+        ("destination", Value::from(destination.to_string())),
+        ("replaces", replaces.clone().into()),
+        ("layers", Value::from(how)),
+        ("acls", Value::from(acls)),
+        ("keep_base", request.keep_base.as_ref().map(ToString::to_string).into()),
+        ("configuration_changes", Value::list(request.changes.clone())),
+    ]);
+    let what = match replaces {
+        Some(old) => format!("`{source}` would be packed into `{destination}`, which now names {old}"),
+        None => format!("`{source}` would be packed into `{destination}`, which does not exist yet"),
+    };
+    Ok(Value::map([("result", Value::Null), ("comment", what.into()), ("changes", changes)]))
+}

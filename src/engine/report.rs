@@ -1,0 +1,186 @@
+//! What a pack did, in numbers and names: the report every image function returns.
+
+use std::time::{Duration, Instant};
+
+use super::sink::Written;
+use crate::rootfs::flatten::FlattenReport;
+use crate::vocab::{Digest, Map, Value};
+
+/// Wall seconds per stage of one run, in the order the stages began.
+#[derive(Debug)]
+pub struct Stopwatch {
+    stages: Vec<(&'static str, Duration)>,
+    current: Option<(&'static str, Instant)>,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self { stages: Vec::new(), current: None }
+    }
+}
+
+impl Stopwatch {
+    /// Ends the stage under way and begins the next.
+    pub fn begin(&mut self, stage: &'static str) {
+        self.end();
+        self.current = Some((stage, Instant::now()));
+    }
+
+    /// Ends the stage under way.
+    pub fn end(&mut self) {
+        if let Some((stage, started)) = self.current.take() {
+            self.stages.push((stage, started.elapsed()));
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::map(self.stages.iter().map(|(stage, taken)| (*stage, round_milliseconds(*taken))))
+    }
+}
+
+fn round_milliseconds(taken: Duration) -> f64 {
+    (taken.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// What became of the image that held the destination's name before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Previous {
+    /// The name was new, or is not one that moves.
+    None,
+    /// The name already meant this very image.
+    Same,
+    /// It lost this name and is kept until `image.gc` (or for its other names).
+    Kept(Digest),
+    /// It was removed after the new image was confirmed.
+    Removed(Digest),
+}
+
+impl Previous {
+    pub(super) fn to_value(&self) -> Value {
+        match self {
+            Self::None => Value::Null,
+            Self::Same => Value::map([("state", "same image")]),
+            Self::Kept(id) => Value::map([("id", id.to_string()), ("state", "kept until image.gc".to_owned())]),
+            Self::Removed(id) => Value::map([("id", id.to_string()), ("state", "removed".to_owned())]),
+        }
+    }
+}
+
+/// The result of packing or copying one image.
+#[derive(Debug)]
+pub struct Report {
+    /// Where the image came from, with its transport.
+    pub source: String,
+    /// Where it went, with its transport.
+    pub destination: String,
+    /// The digest of the new image's configuration; none for destinations that are not images.
+    pub image_id: Option<Digest>,
+    /// Layer digests of the new image, bottom first.
+    pub layers: Vec<Digest>,
+    /// Names the new image now has at its destination.
+    pub names: Vec<String>,
+    /// Bytes of layers or files written.
+    pub bytes_out: u64,
+    /// What became of the image that had the name.
+    pub previous: Previous,
+    /// What the merge did; none for a plain copy.
+    pub merge: Option<FlattenReport>,
+    /// What was left out before the merge saw it, and why.
+    pub left_out: Vec<(String, String)>,
+    /// Skips, fallbacks and substitutions.
+    pub warnings: Vec<String>,
+    /// Facts that belong to one kind of source or destination.
+    pub notes: Map,
+    /// Seconds per stage.
+    pub seconds: Stopwatch,
+}
+
+impl Report {
+    /// An empty report of a run from `source` to `destination`.
+    pub fn new(source: String, destination: String) -> Self {
+        Self {
+            source,
+            destination,
+            image_id: None,
+            layers: Vec::new(),
+            names: Vec::new(),
+            bytes_out: 0,
+            previous: Previous::None,
+            merge: None,
+            left_out: Vec::new(),
+            warnings: Vec::new(),
+            notes: Map::new(),
+            seconds: Stopwatch::default(),
+        }
+    }
+
+    /// Takes over what a sink says.
+    pub(super) fn wrote(&mut self, written: Written) {
+        self.image_id = Some(written.id);
+        self.layers = written.layers.iter().map(|layer| layer.0).collect();
+        self.names = written.names;
+        self.bytes_out = written.bytes;
+        self.previous = written.previous;
+    }
+
+    /// The report as functions return it.
+    pub fn to_value(&self) -> Value {
+        let mut map = Map::new();
+        let mut set = |key: &str, value: Value| {
+            map.insert(key.into(), value);
+        };
+        set("result", true.into());
+        set("source", self.source.clone().into());
+        set("destination", self.destination.clone().into());
+        set("image_id", self.image_id.map(|id| id.to_string()).into());
+        set("layers", Value::list(self.layers.iter().map(ToString::to_string)));
+        set("names", Value::list(self.names.clone()));
+        set("previous", self.previous.to_value());
+        if let Some(merge) = &self.merge {
+            set("entries", Value::map([("in", merge.entries_in), ("kept", merge.entries_kept)]));
+            set("bytes", Value::map([("in", merge.bytes_in), ("out", self.bytes_out)]));
+            set("whiteouts", Value::map([("files", merge.whiteouts), ("opaque", merge.opaques)]));
+            set("links_promoted", merge.links_promoted.into());
+            set(
+                "acls",
+                Value::map([
+                    ("access", merge.access_acls),
+                    ("default", merge.default_acls),
+                    ("inheritance_guards_added", merge.guards),
+                ]),
+            );
+            set(
+                "parents",
+                Value::map([("implied", merge.implied_parents), ("synthesised", merge.synthesised_parents)]),
+            );
+        } else {
+            set("bytes", Value::map([("out", self.bytes_out)]));
+        }
+        set("dropped", self.dropped());
+        set("warnings", self.all_warnings());
+        for (key, value) in &self.notes {
+            map.insert(key.clone(), value.clone());
+        }
+        map.insert("seconds".into(), self.seconds.to_value());
+        Value::Map(map)
+    }
+
+    fn dropped(&self) -> Value {
+        let merged = self.merge.iter().flat_map(|merge| &merge.dropped).map(|dropped| {
+            Value::map([
+                ("path", dropped.path.clone()),
+                ("reason", dropped.reason.to_owned()),
+            ])
+        });
+        let before = self
+            .left_out
+            .iter()
+            .map(|(path, reason)| Value::map([("path", path.clone()), ("reason", reason.clone())]));
+        Value::List(before.chain(merged).collect())
+    }
+
+    fn all_warnings(&self) -> Value {
+        let merged = self.merge.iter().flat_map(|merge| merge.warnings.iter().cloned());
+        Value::list(self.warnings.iter().cloned().chain(merged))
+    }
+}
