@@ -1,6 +1,79 @@
 //! The command line: translates words to calls and results to text; no rules of the domain.
+//!
+//! Data goes to stdout, everything else to stderr. What `call` prints and exits with is what `salt-call` 3008.3 does,
+//! but for what README.md lists.
+
+mod call;
+mod complete;
+mod logs;
+mod options;
+mod output;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::FromArgMatches as _;
+
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use options::{Cli, Command};
+
+/// How this process ends, told apart from what it printed.
+type Exit = u8;
 
 /// Runs the command line of this process.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    // The stages of a sandbox are this program again, and must not find a thread.
+    if let Some(code) = crate::sandbox::entry(std::env::args_os()) {
+        return code;
+    }
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Programs that castoff stands in for as a link of their name get their own front door here.
+    ExitCode::from(run(&arguments).unwrap_or_else(|error| {
+        output::complain(&error.render());
+        error.kind().exit_code()
+    }))
+}
+
+fn run(arguments: &[OsString]) -> Result<Exit> {
+    let matches = match options::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Ok(say(&error)),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return Ok(say(&error)),
+    };
+    match cli.command {
+        Command::Call(options) => call::call(&options, &options::overrides(&matches)?),
+        Command::Config => call::shortcut("sys.config", &config(&matches)?),
+        Command::Doctor => call::shortcut("sys.doctor", &config(&matches)?),
+        Command::Completion { shell } => complete::print(shell),
+    }
+}
+
+fn config(matches: &clap::ArgMatches) -> Result<Config> {
+    Config::load(&options::overrides(matches)?)
+}
+
+/// Prints help, the version or a usage error.
+fn say(error: &clap::Error) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
+        output::complain(text.to_string().trim_end());
+        return Kind::Usage.exit_code();
+    }
+    match output::print(&text.to_string()) {
+        Ok(()) => 0,
+        Err(error) => {
+            output::complain(&error.render());
+            error.kind().exit_code()
+        }
+    }
+}
+
+/// A usage error of the command line itself.
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Kind::Usage, message)
 }

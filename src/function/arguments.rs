@@ -32,23 +32,23 @@ pub struct Request {
     pub named: IndexMap<String, Given>,
 }
 
-/// What is wrong with a request.
+/// What is wrong with a request: Salt's or Python's words for it, and what to do.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Wrong {
-    /// Keyword arguments that the function does not have.
-    Keywords(String),
-    /// Anything else.
-    Arguments(String),
+pub(super) struct Problem {
+    /// Whether it is about keyword arguments that the function does not have.
+    pub(super) keywords: bool,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
 }
 
-impl From<String> for Wrong {
-    fn from(problem: String) -> Self {
-        Self::Arguments(problem)
+impl From<String> for Problem {
+    fn from(message: String) -> Self {
+        Self { keywords: false, message, hint: None }
     }
 }
 
 /// The checked call, or what is wrong with the request.
-pub(super) fn bind(function: &Function, request: Request) -> Result<Call, Wrong> {
+pub(super) fn bind(function: &Function, request: Request) -> Result<Call, Problem> {
     let mut call = Call { function: function.name.to_owned(), ..Call::default() };
     let mut given: IndexMap<&'static str, Given> = IndexMap::new();
     let short = function.name.rsplit('.').next().unwrap_or(function.name);
@@ -68,7 +68,7 @@ pub(super) fn bind(function: &Function, request: Request) -> Result<Call, Wrong>
         }
     }
     if !unknown.is_empty() {
-        return Err(Wrong::Keywords(not_valid(function, &unknown)));
+        return Err(not_valid(function, &unknown));
     }
 
     let count = request.positional.len();
@@ -100,17 +100,21 @@ pub(super) fn bind(function: &Function, request: Request) -> Result<Call, Wrong>
 }
 
 /// Salt's words for keyword arguments that a function does not have, and what was probably meant.
-fn not_valid(function: &Function, unknown: &[(String, Value)]) -> String {
+fn not_valid(function: &Function, unknown: &[(String, Value)]) -> Problem {
     let shown: Vec<String> = unknown.iter().map(|(name, value)| format!("{name}={}", python::text(value))).collect();
-    let mut message = format!("The following keyword arguments are not valid: {}", shown.join(", "));
     let known = function.arguments.iter().map(|argument| argument.name);
     let known: Vec<&str> = known.chain(function.changes.then_some("test")).collect();
-    for (name, _) in unknown {
-        if let [first, ..] = nearest(name, known.iter().copied()).as_slice() {
-            message = format!("{message}\n\nhint: for `{name}` there is `{first}`");
-        }
+    let meant: Vec<String> = unknown
+        .iter()
+        .filter_map(|(name, _)| {
+            nearest(name, known.iter().copied()).first().map(|near| format!("`{near}` for `{name}`"))
+        })
+        .collect();
+    Problem {
+        keywords: true,
+        message: format!("The following keyword arguments are not valid: {}", shown.join(", ")),
+        hint: (!meant.is_empty()).then(|| format!("did you mean {}?", meant.join(", "))),
     }
-    message
 }
 
 /// Python's words for too many positional arguments.
@@ -137,7 +141,7 @@ fn missing_arguments(short: &str, missing: &[&str]) -> String {
 }
 
 /// The value of one declared argument.
-fn resolve(argument: &Argument, given: Option<Given>) -> Result<Value, String> {
+fn resolve(argument: &Argument, given: Option<Given>) -> Result<Value, Problem> {
     match (given, argument.default) {
         (None, default) => Ok(default.map_or(Value::Null, super::Default::value)),
         (Some(given), Some(default)) if given.value == Value::Null => Ok(default.value()),
@@ -146,52 +150,48 @@ fn resolve(argument: &Argument, given: Option<Given>) -> Result<Value, String> {
 }
 
 /// The given value as the type that the argument accepts.
-fn coerce(accepts: Accepts, given: Given, name: &str) -> Result<Value, String> {
-    let wrong = |value: &Value| format!("argument '{name}' must be {}, not {}", described(accepts), shown(value));
+fn coerce(accepts: Accepts, given: Given, name: &str) -> Result<Value, Problem> {
+    let wrong = |value: &Value| {
+        Problem::from(format!("argument '{name}' must be {}, not {}", described(accepts), shown(value)))
+    };
     match accepts {
         Accepts::Any => Ok(given.value),
         Accepts::Text => text(given).map(Value::String).map_err(|value| wrong(&value)),
-        Accepts::Path => {
-            let path = text(given).map_err(|value| wrong(&value))?;
-            if path.is_empty() || path.contains('\0') {
-                return Err(format!("argument '{name}' must be a path, not {}", shown(&Value::String(path))));
-            }
-            Ok(Value::String(path))
-        }
+        Accepts::Path => match text(given) {
+            Ok(path) if !path.is_empty() && !path.contains('\0') => Ok(Value::String(path)),
+            Ok(path) => Err(wrong(&Value::String(path))),
+            Err(value) => Err(wrong(&value)),
+        },
         Accepts::Reference => {
             let reference = text(given).map_err(|value| wrong(&value))?;
             match reference.parse::<Reference>() {
                 Ok(_) => Ok(Value::String(reference)),
-                Err(error) => {
-                    let hint = error.next_step().map_or_else(String::new, |hint| format!("\n\nhint: {hint}"));
-                    Err(format!("argument '{name}': {error}{hint}"))
-                }
+                Err(error) => Err(Problem {
+                    hint: error.next_step().map(str::to_owned),
+                    ..Problem::from(format!("argument '{name}': {error}"))
+                }),
             }
         }
         Accepts::Bool => boolean(&given.value).map(Value::Bool).ok_or_else(|| wrong(&given.value)),
-        Accepts::Int => match &given.value {
-            Value::Int(number) if i64::try_from(*number).is_ok() => Ok(given.value),
-            Value::String(digits) => {
-                digits.parse::<i64>().map(Value::from).map_err(|_| wrong(&Value::String(digits.clone())))
-            }
-            other => Err(wrong(other)),
-        },
-        Accepts::List | Accepts::Items => match given.value {
-            Value::List(items) => Ok(Value::List(items)),
-            Value::Map(map) => Err(wrong(&Value::Map(map))),
-            Value::Null => Err(wrong(&Value::Null)),
-            _ => {
-                let whole = text(given).map_err(|value| wrong(&value))?;
-                Ok(match accepts {
-                    Accepts::List => Value::list(whole.split(',').map(str::trim).filter(|item| !item.is_empty())),
-                    _ => Value::list([whole]),
-                })
-            }
-        },
+        Accepts::Int => whole_number(&given.value).map(Value::from).ok_or_else(|| wrong(&given.value)),
+        Accepts::List | Accepts::Items if matches!(given.value, Value::List(_)) => Ok(given.value),
+        Accepts::List => {
+            let whole = text(given).map_err(|value| wrong(&value))?;
+            Ok(Value::list(whole.split(',').map(str::trim).filter(|item| !item.is_empty())))
+        }
+        Accepts::Items => text(given).map(|whole| Value::list([whole])).map_err(|value| wrong(&value)),
         Accepts::Map => match given.value {
             Value::Map(map) => Ok(Value::Map(map)),
             other => Err(wrong(&other)),
         },
+    }
+}
+
+fn whole_number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => i64::try_from(*number).ok(),
+        Value::String(digits) => digits.parse().ok(),
+        _ => None,
     }
 }
 

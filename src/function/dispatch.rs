@@ -1,6 +1,6 @@
 //! The one hall behind every door: find the row, check the arguments, run.
 
-use super::arguments::{Request, Wrong, bind};
+use super::arguments::{Problem, Request, bind};
 use super::{Context, Function, GROUPS};
 use crate::error::Error;
 use crate::vocab::{Value, nearest};
@@ -21,6 +21,8 @@ pub enum CallError {
         function: &'static Function,
         /// What is wrong, in Salt's words.
         problem: String,
+        /// What was probably meant.
+        hint: Option<String>,
     },
     /// The arguments do not fit the function.
     Arguments {
@@ -28,6 +30,8 @@ pub enum CallError {
         function: &'static Function,
         /// What is wrong, in Python's words.
         problem: String,
+        /// What to do about it.
+        hint: Option<String>,
     },
     /// The function ran and failed.
     Failed {
@@ -62,9 +66,12 @@ pub fn dispatch(name: &str, request: Request, context: &Context) -> Result<Value
         let known = functions().into_iter().map(|function| function.name);
         return Err(CallError::Unknown { name: name.to_owned(), nearest: nearest(name, known) });
     };
-    let call = bind(function, request).map_err(|wrong| match wrong {
-        Wrong::Keywords(problem) => CallError::Keywords { function, problem },
-        Wrong::Arguments(problem) => CallError::Arguments { function, problem },
+    let call = bind(function, request).map_err(|Problem { keywords, message: problem, hint }| {
+        if keywords {
+            CallError::Keywords { function, problem, hint }
+        } else {
+            CallError::Arguments { function, problem, hint }
+        }
     })?;
     tracing::debug!(function = name, test = call.test, "calling");
     (function.run)(&call, context).map_err(|error| CallError::Failed { function, error })

@@ -14,6 +14,7 @@ mod image;
 mod mc_cloud_images;
 mod sys;
 mod test;
+mod words;
 
 pub use arguments::{Given, Request};
 pub use call::{Call, Context, Retcode};

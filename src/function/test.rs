@@ -108,13 +108,11 @@ fn retcode(call: &Call, context: &Context) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::arguments::{Given, Request, Wrong, bind};
+    use crate::function::arguments::{Given, Request, bind};
     use crate::vocab::Key;
 
     fn bound(name: &str, request: Request) -> std::result::Result<Call, String> {
-        bind(crate::function::find(name).unwrap(), request).map_err(|wrong| match wrong {
-            Wrong::Keywords(problem) | Wrong::Arguments(problem) => problem,
-        })
+        bind(crate::function::find(name).unwrap(), request).map_err(|problem| problem.message)
     }
 
     #[test]

@@ -37,6 +37,17 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).context(|| format!("cannot open `{}`", path.display()))
 }
 
+/// A file opened for writing where it stands, emptied unless it is appended to; mode and owner stay.
+pub fn create_in_place(path: &Path, append: bool) -> Result<File> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .append(append)
+        .create(true)
+        .truncate(!append)
+        .open(path)
+        .context(|| format!("cannot open `{}` for writing", path.display()))
+}
+
 /// What is at the path, following links; none where nothing is.
 #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
 pub fn metadata(path: &Path) -> Result<Option<Metadata>> {

@@ -42,3 +42,9 @@ fn is_file(path: &Path) -> bool {
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
+
+/// The name of this host.
+pub fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().map_err(std::io::Error::from).context(|| "cannot ask for the host's name")?;
+    Ok(name.to_string_lossy().into_owned())
+}

@@ -41,7 +41,7 @@ impl Printer {
             Value::List(items) => self.list(items, indent, allowance, level),
             Value::String(text) if !text.is_empty() => self.string(text, indent, allowance, level),
             Value::String(_) | Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
-                self.out.push_str(&flat)
+                self.out.push_str(&flat);
             }
         }
     }
