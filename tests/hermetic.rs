@@ -33,6 +33,8 @@ mod images;
 mod layering;
 #[path = "hermetic/merge_model.rs"]
 mod merge_model;
+#[path = "hermetic/merge_size.rs"]
+mod merge_size;
 #[path = "hermetic/readme.rs"]
 mod readme;
 #[path = "hermetic/store.rs"]

@@ -14,6 +14,8 @@ mod acl;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
+#[path = "real/layers.rs"]
+mod layers;
 #[path = "real/salt.rs"]
 mod salt;
 #[path = "real/sandbox.rs"]

@@ -334,7 +334,7 @@ proptest! {
         // Equal input, equal bytes; and merging the result changes nothing.
         let (again, readable) = merge(&tars, 0).unwrap();
         prop_assert!(written(&again, &readable) == bytes);
-        let (again, readable) = merge(&[bytes.clone()], 0).unwrap();
+        let (again, readable) = merge(std::slice::from_ref(&bytes), 0).unwrap();
         prop_assert!(written(&again, &readable) == bytes);
     }
 

@@ -160,6 +160,19 @@ fn v19_a_character_device_0_0_is_left_out_and_said() {
 }
 
 #[test]
+fn a_layer_that_changes_after_the_scan_is_noticed() {
+    let script = "layer(); d('d', x={D: acl('u::rwx,g::---,o::---')}); f('d/a', b'1' * 600); f('b')";
+    let scanned = layers(script);
+    let flat = |layers: &[Arc<dyn ReadAt>]| merge(layers, FlattenOptions::default()).unwrap();
+    let changed = shared(&layers(&script.replace("600", "6000")));
+    let shorter = shared(&[scanned[0][..2048].to_vec()]);
+    for other in [changed, shorter] {
+        let error = flat(&shared(&scanned)).outputs[0].write(&other, &mut Vec::new()).unwrap_err();
+        assert!(error.message().contains("layer 1 cannot be read"), "{error:?}");
+    }
+}
+
+#[test]
 fn devices_and_pipes_keep_their_numbers() {
     expect(
         "layer(); c('./c', 511, 1048575, mode=0o600); add('b', tarfile.BLKTYPE, dev=(8, 1)); add('./p', tarfile.FIFOTYPE)",

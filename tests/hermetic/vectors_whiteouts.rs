@@ -129,7 +129,7 @@ fn v20_marks_without_effect_and_drivers_own_entries_are_no_content() {
          layer()",
         &["f 644 0:0 a = 1"],
     );
-    assert_eq!((report.whiteouts, report.entries_kept), (2, 1));
+    assert_eq!((report.whiteouts, report.metadata, report.entries_kept), (2, 3, 1));
     for name in [".wh.", "a/.wh..", "a/.wh...", ".wh.d/inside"] {
         assert!(refused(&format!("layer(); f('{name}')")).contains("names nothing that can be deleted"), "{name}");
     }

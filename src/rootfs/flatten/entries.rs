@@ -83,7 +83,7 @@ impl<'a> FlatEntries<'a> {
                 content: None,
             });
         }
-        let member = self.plan.member(self.layers, inode.layer, inode.header)?;
+        let member = self.plan.member(self.layers, &inode)?;
         let metadata = self.plan.metadata(id, &member)?.into_seen(&path)?;
         let entry = metadata.entry(path, member.entry.kind.clone());
         let group = (inode.flags & flag::LINKED != 0).then(|| tree.path(*self.first.entry(id).or_insert(node)));

@@ -118,6 +118,7 @@ impl Flattener {
         self.report.entries_in += summary.entries;
         self.report.whiteouts += summary.whiteouts;
         self.report.opaques += summary.opaques;
+        self.report.metadata += summary.metadata;
         self.report.implied_parents += summary.implied_parents;
         Ok(summary)
     }

@@ -180,7 +180,7 @@ impl Plan {
         if inode.flags & flag::VERBATIM != 0 && original && !self.is_special(id) {
             return Ok(Cast { head: Vec::new(), range: whole });
         }
-        let member = self.member(layers, inode.layer, inode.header)?;
+        let member = self.member(layers, &inode)?;
         let metadata = self.written(id, &member, part)?;
         let path = if original { member.entry.path.clone() } else { self.tree.path(item) };
         match self.change(&member, path, None, &metadata)? {
@@ -196,10 +196,10 @@ impl Plan {
     fn cast_link(&self, layers: Layers<'_>, item: u32, part: Part) -> Result<Cast> {
         let node = *self.tree.node(item);
         let inode = *self.tree.inode(node.inode);
-        let carrier = self.member(layers, inode.layer, inode.header)?;
+        let carrier = self.member(layers, &inode)?;
         let metadata = self.written(node.inode, &carrier, part)?;
         let link = self.tree.links[node.link as usize];
-        let member = self.member(layers, link.layer, link.header)?;
+        let member = self.link(layers, &link)?;
         let path = member.entry.path.clone();
         let target = self.tree.path(inode.carrier);
         match self.change(&member, path, Some(target), &metadata)? {

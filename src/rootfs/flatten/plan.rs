@@ -13,7 +13,7 @@ use crate::rootfs::{Limits, ReadAt};
 use super::{AclOverride, FlattenOptions};
 use super::metadata::Metadata;
 use super::report::{FlattenReport, shown};
-use super::tree::{Form, Inode, NONE, ROOT, Tree, flag};
+use super::tree::{Form, Inode, Link, NONE, ROOT, Tree, flag};
 
 /// The layers, bottom first, as they were scanned.
 pub(super) type Layers<'a> = &'a [Arc<dyn ReadAt>];
@@ -159,7 +159,7 @@ impl Plan {
         if inode.form != Form::Other {
             return Ok(content);
         }
-        let member = self.member(layers, inode.layer, inode.header)?;
+        let member = self.member(layers, &inode)?;
         let source = &layers[inode.layer as usize];
         let read = tar::content(source, &member).take(NAMES_MOST + 1).read_to_end(&mut content);
         read.context(|| format!("`{}` of the image cannot be read", shown(path)))?;
@@ -169,10 +169,24 @@ impl Plan {
         Ok(content)
     }
 
-    /// Reads a header again.
-    pub(super) fn member(&self, layers: Layers<'_>, layer: u16, header: u64) -> Result<Member> {
-        tar::member_at(&*layers[layer as usize], header, &self.globals[layer as usize], self.limits)
-            .context(|| format!("layer {} cannot be read again at byte {header}", layer + 1))
+    /// Reads an inode's header again.
+    pub(super) fn member(&self, layers: Layers<'_>, inode: &Inode) -> Result<Member> {
+        self.member_at(layers, inode.layer, inode.header, inode.length)
+    }
+
+    /// Reads the header of a hard link again.
+    pub(super) fn link(&self, layers: Layers<'_>, link: &Link) -> Result<Member> {
+        self.member_at(layers, link.layer, link.header, link.length)
+    }
+
+    fn member_at(&self, layers: Layers<'_>, layer: u16, header: u64, length: u64) -> Result<Member> {
+        let again = || format!("layer {} cannot be read again at byte {header}", layer + 1);
+        let number = layer as usize;
+        let member = tar::member_at(&*layers[number], header, &self.globals[number], self.limits).context(again)?;
+        if member.span.header != header || member.span.end() != header + length {
+            return Err(Error::new(Kind::Conflict, again()).hint("the layer changed while it was read; try again"));
+        }
+        Ok(member)
     }
 
     pub(super) fn read(&self, member: &Member) -> Result<Metadata> {
@@ -192,16 +206,16 @@ impl Plan {
             let mut chain = Vec::new();
             let mut at = inode.links;
             while let Some(link) = self.tree.links.get(at as usize) {
-                chain.push((link.layer, link.header));
+                chain.push(*link);
                 at = link.previous;
             }
             if chain.is_empty() {
                 continue;
             }
-            let own = self.read(&self.member(layers, inode.layer, inode.header)?)?;
+            let own = self.read(&self.member(layers, &inode)?)?;
             let mut metadata = own.clone();
-            for (layer, header) in chain.into_iter().rev() {
-                metadata.overlay(self.read(&self.member(layers, layer, header)?)?);
+            for link in chain.iter().rev() {
+                metadata.overlay(self.read(&self.link(layers, link)?)?);
             }
             if metadata != own {
                 self.folded.insert(id, Box::new(metadata));
@@ -260,7 +274,7 @@ impl Plan {
                 continue;
             }
             let inode = *self.tree.inode(id);
-            let member = self.member(layers, inode.layer, inode.header)?;
+            let member = self.member(layers, &inode)?;
             let mut metadata = match self.folded.get(&id) {
                 Some(folded) => (**folded).clone(),
                 None => self.read(&member)?,
@@ -321,7 +335,7 @@ impl Plan {
             // Headers without ACL records need not be read again to be told so.
             () if !self.is_special(id) => inode.form != Form::Symlink,
             () => {
-                let member = self.member(layers, inode.layer, inode.header)?;
+                let member = self.member(layers, &inode)?;
                 self.metadata(id, &member)?.unguarded(inode.form)
             }
         };

@@ -46,6 +46,8 @@ pub struct FlattenReport {
     pub whiteouts: u64,
     /// Opaque markers in all layers.
     pub opaques: u64,
+    /// Entries of the aufs driver's own in all layers, which are left out.
+    pub metadata: u64,
     /// Hard-linked files whose content moved to another of their names.
     pub links_promoted: u64,
     /// Files and directories with an access ACL that says more than the mode.

@@ -107,7 +107,7 @@ pub(super) struct Tree {
 
 fn full(what: &str, most: usize) -> Error {
     Error::new(Kind::Limit, format!("the layers hold more than {most} {what}"))
-        .hint("the limit protects this machine from hostile images; raise it if the image is trusted")
+        .hint("this limit protects the machine from hostile images")
 }
 
 impl Tree {
