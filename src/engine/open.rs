@@ -86,11 +86,13 @@ fn open_resolved(
             image_of(found)
         }
         Reference::DockerArchive { file, name } => {
-            image_of(oci::open_docker_archive(file, name.as_ref(), scratch, &limits, surroundings.progress)?)
+            let file = Seekable::of(file, scratch)?;
+            image_of(oci::open_docker_archive(file.path(), name.as_ref(), scratch, &limits, surroundings.progress)?)
         }
         Reference::Oci { directory, tag } => image_of(oci::open_layout(directory, tag.as_deref())?),
         Reference::OciArchive { file, tag } => {
-            image_of(oci::open_oci_archive(file, tag.as_deref(), scratch, &limits, surroundings.progress)?)
+            let file = Seekable::of(file, scratch)?;
+            image_of(oci::open_oci_archive(file.path(), tag.as_deref(), scratch, &limits, surroundings.progress)?)
         }
         Reference::Registry(_) => {
             return Err(Error::new(Kind::Unsupported, "this version of castoff does not pull from registries")
@@ -174,6 +176,33 @@ fn open_directory(
     })
 }
 
+/// A file that can be read at any place: the one that was named, or a copy of what a pipe gives only once.
+enum Seekable<'a> {
+    Named(&'a Path),
+    Spooled(host::fs::TempFile),
+}
+
+impl<'a> Seekable<'a> {
+    fn of(path: &'a Path, scratch: &Path) -> Result<Self> {
+        let is_stream = host::fs::metadata(path)?.is_some_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        if !is_stream {
+            return Ok(Self::Named(path));
+        }
+        let mut stream = host::fs::open(path)?;
+        let mut copy = host::fs::TempFile::beside(&scratch.join("stream"), 0o600)?;
+        std::io::copy(&mut stream, &mut copy)
+            .context(|| format!("cannot keep what `{}` gives in `{}`", path.display(), scratch.display()))?;
+        Ok(Self::Spooled(copy))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) => path,
+            Self::Spooled(copy) => copy.path(),
+        }
+    }
+}
+
 /// What the walk did not take, and why.
 fn left_out(report: &WalkReport) -> Vec<(String, String)> {
     let kinds = [
@@ -197,12 +226,13 @@ fn left_out(report: &WalkReport) -> Vec<(String, String)> {
 }
 
 fn open_tar(path: &Path, scratch: &Path, surroundings: &Surroundings<'_>) -> Result<Arc<dyn ReadAt>> {
-    let file = host::fs::open(path)?;
-    let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
-    if metadata.is_dir() {
+    if host::fs::metadata(path)?.is_some_and(|metadata| metadata.is_dir()) {
         return Err(Error::new(Kind::Usage, format!("`{}` is a folder, not a tar file", path.display()))
             .hint(format!("use `dir:{}`", path.display())));
     }
+    let seekable = Seekable::of(path, scratch)?;
+    let file = host::fs::open(seekable.path())?;
+    let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
     let region = FileRegion { file: Arc::new(file), start: 0, size: metadata.len() };
     oci::open_bare(Arc::new(region), scratch, &surroundings.spool_limits(), surroundings.progress)
 }

@@ -243,7 +243,7 @@ impl Plan {
             }
             let mut metadata = match self.folded.remove(&id) {
                 Some(folded) => *folded,
-                None => self.read(&self.member(layers, inode.layer, inode.header)?)?,
+                None => self.read(&self.member(layers, &inode)?)?,
             };
             if metadata.put_acls(acls, inode.form) {
                 self.folded.insert(id, Box::new(metadata));
