@@ -17,6 +17,9 @@ mod aclfile;
 mod compare;
 #[path = "hermetic/config.rs"]
 mod config;
+#[cfg(feature = "docker")]
+#[path = "hermetic/docker_client.rs"]
+mod docker_client;
 #[path = "hermetic/doctor.rs"]
 mod doctor;
 #[path = "hermetic/idmap.rs"]

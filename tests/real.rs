@@ -11,11 +11,15 @@
 
 #[path = "real/acl.rs"]
 mod acl;
+#[path = "real/docker.rs"]
+mod docker;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
 #[path = "real/layers.rs"]
 mod layers;
+#[path = "real/lxc.rs"]
+mod lxc;
 #[path = "real/salt.rs"]
 mod salt;
 #[path = "real/sandbox.rs"]

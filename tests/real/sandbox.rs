@@ -22,7 +22,7 @@ pub(crate) fn busybox_tree(folder: &Path) -> PathBuf {
         std::fs::create_dir_all(tree.join(name)).unwrap();
     }
     std::fs::copy(busybox, tree.join("bin/busybox")).unwrap();
-    for name in succeed(Command::new(tree.join("bin/busybox")).arg("--list")).lines() {
+    for name in succeed(Command::new(busybox).arg("--list")).lines() {
         if name != "busybox" {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
         }

@@ -10,7 +10,7 @@ use super::types::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::progress::Progress;
-use crate::vocab::{EngineImage, ImageName};
+use crate::vocab::{Digest, EngineImage, ImageName};
 
 /// A Docker engine: there is no value of this type in this build.
 #[derive(Debug)]

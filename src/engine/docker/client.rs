@@ -69,6 +69,7 @@ impl Docker {
         let client = within(&runtime, CONNECT_LIMIT, client.negotiate_version())
             .unwrap_or(Err(bollard::errors::Error::RequestTimeoutError))
             .map_err(|cause| engine_error(cause, format!("cannot agree on an API version with `{address}`")))?;
+        let client = versioned(client);
         let version = EngineVersion {
             engine: answer.version.unwrap_or_default(),
             api: client.client_version().to_string(),
@@ -118,6 +119,24 @@ impl Docker {
 
 fn within<T>(runtime: &tokio::runtime::Runtime, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     runtime.block_on(async { tokio::time::timeout(limit, future).await.ok() })
+}
+
+/// The client with the agreed version in every path: bollard 0.21 loses it when it joins the path to the address, and
+/// an engine answers a path without one in its newest version, whatever was agreed.
+fn versioned(client: Bollard) -> Bollard {
+    let version = client.client_version();
+    client.with_request_modifier(move |mut request| {
+        let text = request.uri().to_string();
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let path = text[start..].find('/').map_or(text.len(), |at| start + at);
+        if !text[path..].starts_with("/v1.") {
+            // The same address with letters, digits and dots put in: it parses as the one before did.
+            if let Ok(uri) = format!("{}/v{version}{}", &text[..path], &text[path..]).parse() {
+                *request.uri_mut() = uri;
+            }
+        }
+        request
+    })
 }
 
 fn unreachable_engine(error: &Error, address: &Address) -> Error {

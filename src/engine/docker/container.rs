@@ -2,28 +2,34 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse, HealthConfig, HostConfig};
+use bollard::models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse, HealthConfig, HostConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CommitContainerOptionsBuilder, CreateContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 
 use super::client::Docker;
 use super::failure::engine_error;
+use super::images::id_of;
 use super::overlay;
 use super::owner::{LABEL, Owner, start_of};
 use super::types::{CommandReport, ContainerSpec};
 use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::progress::{Lines, Progress};
+use crate::vocab::Digest;
 
 /// Lines of a command's output kept for its report.
 const TAIL: usize = 40;
+
+/// How long the engine may take to remove a container by itself.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The longest piece of output the client hands over at once.
 const OUTPUT_CAPACITY: usize = 64 * 1024;
@@ -98,14 +104,20 @@ impl Docker {
         Ok(swept)
     }
 
+    /// Removes a container; when this returns it is gone.
     fn remove_container(&self, id: &str) -> Result<()> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let removal =
-            self.ask(self.client.remove_container(id, Some(options)), || format!("cannot remove the container `{id}`"));
-        match removal {
-            // It is gone already, or the engine is removing it by itself because it has just ended.
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Conflict) => Ok(()),
-            other => other,
+        let doing = || format!("cannot remove the container `{id}`");
+        let began = Instant::now();
+        loop {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            match self.ask(self.client.remove_container(id, Some(options)), doing) {
+                Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+                // The engine is removing it by itself, because its command has just ended.
+                Err(error) if error.kind() == Kind::Conflict && began.elapsed() < REMOVAL_LIMIT => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                other => return other,
+            }
         }
     }
 }
@@ -213,6 +225,15 @@ impl Container<'_> {
         }
         let told = state.graph_driver.and_then(|mut driver| driver.data.remove("MergedDir")).map(PathBuf::from);
         overlay::root_on_host(process, told)
+    }
+
+    /// An image of its base's layers and one more with what changed in it (`docker commit`), without a name.
+    pub(super) fn commit(&self) -> Result<Digest> {
+        let options = CommitContainerOptionsBuilder::default().container(&self.id).pause(true).build();
+        let doing = || format!("cannot commit the container `{}`", self.name);
+        let answer =
+            self.docker.ask(self.docker.client.commit_container(options, ContainerConfig::default()), doing)?;
+        id_of(&answer.id)
     }
 
     /// The folders of the layers below the container's own, top first, where the storage driver tells them.

@@ -106,8 +106,8 @@ impl Docker {
     /// By name the archive carries that name, by ID it carries none.
     pub fn save(&self, image: &EngineImage, out: &mut dyn Write, progress: &Progress) -> Result<u64> {
         let doing = || format!("cannot save `{image}` from the Docker engine");
-        let expected = self.inspect_image(image)?.map(|info| info.size);
-        let mut stage = progress.stage(format!("saving {image} from the Docker engine"), expected, Unit::Bytes);
+        let info = self.inspect_image(image)?.ok_or_else(|| no_such_image(image))?;
+        let mut stage = progress.stage(format!("saving {image} from the Docker engine"), Some(info.size), Unit::Bytes);
         let mut end = ArchiveEnd::default();
         let name = image.to_string();
         self.wait(async {
@@ -161,6 +161,11 @@ impl ArchiveEnd {
 fn error_in(text: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::Deserializer::from_str(text).into_iter().next()?.ok()?;
     Some(value.get("errorDetail")?.get("message")?.as_str()?.to_owned())
+}
+
+pub(super) fn no_such_image(image: &EngineImage) -> Error {
+    Error::new(Kind::NotFound, format!("the Docker engine has no image `{image}`"))
+        .hint("`docker image ls` lists what it has")
 }
 
 pub(super) fn id_of(text: &str) -> Result<Digest> {

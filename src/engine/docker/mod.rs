@@ -24,6 +24,8 @@ mod overlay;
 mod owner;
 #[cfg(feature = "docker")]
 mod refresh;
+#[cfg(feature = "docker")]
+mod stubs;
 
 #[cfg(not(feature = "docker"))]
 mod absent;

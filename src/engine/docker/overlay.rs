@@ -1,11 +1,10 @@
-//! Where a container's files are on this host, and what of them the engine put there.
+//! Where a container's files are on this host: the mount of its root, and what its layers show at a path.
 //!
 //! An engine mounts its own files over a container's tree (`/etc/hosts`, `/dev`, `/proc` …) inside the container's
-//! mount namespace; the overlay itself is mounted in the host's, where those mounts are not seen. For the mounts to
-//! have something to sit on the engine makes empty stubs in an extra layer (`ID-init`) below the container's own.
+//! mount namespace; the overlay itself is mounted in the host's, where those mounts are not seen.
 
 use std::fs::Metadata;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -72,52 +71,9 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What the engine made: the entries of its stub layer that the image below does not have.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Stubs {
-    /// Entries of the stub layer that the image lacks, children before parents.
-    pub(super) made: Vec<PathBuf>,
-    /// Folders of the image whose mtime making them has changed: path, the stub layer's mtime, the image's.
-    pub(super) touched: Vec<(PathBuf, Moment, Moment)>,
-}
-
-/// Seconds and nanoseconds of an mtime.
-pub(super) type Moment = (i64, i64);
-
-/// Compares the stub layer with the image's layers (top first).
-pub(super) fn stubs(layers: &[PathBuf]) -> Result<Stubs> {
-    let mut found = Stubs::default();
-    let Some((init, image)) = layers.split_first() else { return Ok(found) };
-    let is_stub_layer =
-        fs::parent(init).as_os_str().as_bytes().ends_with(b"-init") || fs::exists(&init.join(".dockerenv"))?;
-    if is_stub_layer {
-        descend(init, image, Path::new(""), &mut found)?;
-    }
-    Ok(found)
-}
-
-fn descend(init: &Path, image: &[PathBuf], folder: &Path, found: &mut Stubs) -> Result<()> {
-    for name in fs::list(&init.join(folder))? {
-        let path = folder.join(name);
-        let Some(own) = fs::link_metadata(&init.join(&path))? else { continue };
-        let below = visible(image, &path)?;
-        if own.is_dir() {
-            descend(init, image, &path, found)?;
-        }
-        match below {
-            None => found.made.push(path),
-            Some(below) if own.is_dir() && below.is_dir() => {
-                found.touched.push((path, moment(&own), moment(&below)));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
-
 /// What an overlay of these layers (top first) shows at a path: whiteouts (character device 0:0) and opaque folders
 /// (`trusted.overlay.opaque`) hide what is below (kernel: Documentation/filesystems/overlayfs.rst).
-fn visible(layers: &[PathBuf], path: &Path) -> Result<Option<Metadata>> {
+pub(super) fn visible(layers: &[PathBuf], path: &Path) -> Result<Option<(PathBuf, Metadata)>> {
     let mut searched = layers.len();
     let mut prefix = PathBuf::new();
     let mut top = None;
@@ -134,14 +90,14 @@ fn visible(layers: &[PathBuf], path: &Path) -> Result<Option<Metadata>> {
                 break;
             }
             let hides = !metadata.is_dir() || is_opaque(&place)?;
-            top.get_or_insert(metadata);
+            top.get_or_insert((place, metadata));
             if hides {
                 limit = index + 1;
                 break;
             }
         }
         searched = limit;
-        if !top.as_ref().is_some_and(Metadata::is_dir) && prefix != path {
+        if !top.as_ref().is_some_and(|(_, metadata)| metadata.is_dir()) && prefix != path {
             return Ok(None);
         }
     }
@@ -155,10 +111,6 @@ fn is_opaque(folder: &Path) -> Result<bool> {
         Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Ok(false),
         Err(error) => Err(error).context(|| format!("cannot read the xattrs of `{}`", folder.display())),
     }
-}
-
-pub(super) fn moment(metadata: &Metadata) -> Moment {
-    (metadata.mtime(), metadata.mtime_nsec())
 }
 
 #[cfg(test)]
@@ -175,28 +127,6 @@ mod tests {
     }
 
     #[test]
-    fn stubs_are_what_the_image_lacks() {
-        let folder = tempfile::tempdir().unwrap();
-        let make = |path: &str| {
-            let path = folder.path().join(path);
-            fs::create_dir_all(fs::parent(&path), 0o755).unwrap();
-            fs::write_atomic(&path, 0o644, b"").unwrap();
-        };
-        for path in ["x-init/diff/etc/hosts", "x-init/diff/etc/hostname", "x-init/diff/dev/console"] {
-            make(path);
-        }
-        for path in ["top/etc/passwd", "base/etc/hosts", "base/usr/bin/env"] {
-            make(path);
-        }
-        let layers = ["x-init/diff", "top", "base"].map(|name| folder.path().join(name));
-        let found = stubs(&layers).unwrap();
-        assert_eq!(found.made, ["dev/console", "dev", "etc/hostname"].map(PathBuf::from));
-        assert_eq!(found.touched.len(), 1);
-        assert_eq!(found.touched[0].0, Path::new("etc"));
-        assert_eq!(stubs(&layers[1..]).unwrap(), Stubs::default(), "an image's layer is not a stub layer");
-    }
-
-    #[test]
     fn a_file_below_a_file_is_not_visible() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(&folder.path().join("base/etc"), 0o755).unwrap();
@@ -206,6 +136,10 @@ mod tests {
         let layers = ["top", "base"].map(|name| folder.path().join(name));
         assert!(visible(&layers, Path::new("etc/hosts")).unwrap().is_none());
         assert!(visible(&layers[1..], Path::new("etc/hosts")).unwrap().is_some());
-        assert!(visible(&layers, Path::new("etc")).unwrap().is_some_and(|metadata| metadata.is_file()));
+        assert!(
+            visible(&layers, Path::new("etc"))
+                .unwrap()
+                .is_some_and(|(place, metadata)| { place == layers[0].join("etc") && metadata.is_file() })
+        );
     }
 }

@@ -5,18 +5,18 @@
 //! for the end of its input; the script runs beside it; then everything is frozen, the engine's stubs are taken away
 //! again and the caller reads.
 
-use std::io::Write as _;
-use std::path::Path;
-
-use rustix::fs::{AtFlags, Timespec, Timestamps};
+use std::collections::BTreeMap;
 
 use super::client::Docker;
 use super::container::Container;
-use super::overlay::{self, Moment, Stubs};
-use super::types::{ContainerSpec, RefreshSpec, Refreshed};
-use crate::error::{Context as _, Error, Kind, Result};
+use super::images::no_such_image;
+use super::stubs::Stubs;
+use super::types::{CommandReport, ContainerSpec, RefreshSpec, Refreshed};
+use crate::error::{Error, Kind, Result};
 use crate::host::{fault, fs};
 use crate::progress::Progress;
+use crate::rootfs::{Entry, EntryKind, Timestamp, tar};
+use crate::vocab::Digest;
 
 /// `read` is the shell's own, so that nothing else is asked of the image.
 const WAIT: [&str; 3] = ["/bin/sh", "-c", "read _"];
@@ -32,11 +32,51 @@ impl Docker {
         progress: &Progress,
         read: impl FnOnce(&Refreshed) -> Result<T>,
     ) -> Result<T> {
-        self.sweep()?;
-        let volumes = volumes_of(self, spec)?;
-        for volume in &volumes {
-            progress.warn(format!("`{volume}` is a volume of the image: what the script writes there is not kept"));
+        let volumes = volumes_of(self, spec, progress)?;
+        let container = self.waiting_container(spec)?;
+        let root = container.root()?;
+        let command = run_script(&container, spec, progress)?;
+        container.pause()?;
+        if let Some(script) = script_name(&container, spec) {
+            fs::remove_file(&root.join(script))?;
         }
+        let stubs = if let Some(stubs) = Stubs::find(&container.lower_dirs()?)? {
+            stubs.clear(&root)?
+        } else {
+            progress.warn("the engine does not tell its own files from the image's: some may be in the tree");
+            Vec::new()
+        };
+        fault::point("engine.docker.refresh-read");
+        let outcome = read(&Refreshed { root, stubs, volumes, command });
+        finish(container, outcome)
+    }
+
+    /// Runs the refresh and commits the container to an image without a name: for engines whose containers are not on
+    /// this host, and callers who do without ACLs.
+    ///
+    /// Its last layer is what the script changed, without ACLs and other xattrs, times in whole seconds; where a
+    /// changed file had an ACL, the mode's group bits are the ACL's mask. Only its layers are of use: its
+    /// configuration is the container's.
+    pub fn refresh_commit(&self, spec: &RefreshSpec, progress: &Progress) -> Result<(Digest, CommandReport)> {
+        volumes_of(self, spec, progress)?;
+        let container = self.waiting_container(spec)?;
+        let command = run_script(&container, spec, progress)?;
+        if let Some(script) = script_name(&container, spec) {
+            let removal = ["rm".to_owned(), "-f".to_owned(), format!("/{script}")];
+            let removed = container.exec(&removal, &Progress::silent())?;
+            if removed.exit != 0 {
+                return Err(Error::new(Kind::Failed, "cannot take the script out of the container again")
+                    .caused_by(removed.tail.join("\n")));
+            }
+        }
+        let outcome = container.commit().map(|image| (image, command));
+        fault::point("engine.docker.refresh-committed");
+        finish(container, outcome)
+    }
+
+    /// A started container that does nothing until this process ends.
+    fn waiting_container(&self, spec: &RefreshSpec) -> Result<Container<'_>> {
+        self.sweep()?;
         let mut container = self.create(&ContainerSpec {
             image: spec.image.clone(),
             command: WAIT.map(str::to_owned).to_vec(),
@@ -45,28 +85,20 @@ impl Docker {
             environment: spec.environment.clone(),
         })?;
         container.start()?;
-        let root = container.root()?;
-        let command = run_script(&container, spec, &root, progress)?;
-        container.pause()?;
-        let stubs = overlay::stubs(&container.lower_dirs()?)?;
-        if stubs == Stubs::default() {
-            progress.warn("the engine does not tell its stubs from the image's files: some may be in the tree");
-        }
-        let stubs = clear(&root, &stubs)?;
-        fault::point("engine.docker.refresh-read");
-        let outcome = read(&Refreshed { root, stubs, volumes, command });
-        match (outcome, container.remove()) {
-            (Ok(value), Ok(())) => Ok(value),
-            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-        }
+        Ok(container)
     }
 }
 
-fn volumes_of(docker: &Docker, spec: &RefreshSpec) -> Result<Vec<String>> {
-    let image = docker.inspect_image(&spec.image)?.ok_or_else(|| {
-        Error::new(Kind::NotFound, format!("the Docker engine has no image `{}`", spec.image))
-            .hint("`docker image ls` lists what it has")
-    })?;
+fn finish<T>(container: Container<'_>, outcome: Result<T>) -> Result<T> {
+    match (outcome, container.remove()) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+/// The image's volumes, each told as a warning.
+fn volumes_of(docker: &Docker, spec: &RefreshSpec, progress: &Progress) -> Result<Vec<String>> {
+    let image = docker.inspect_image(&spec.image)?.ok_or_else(|| no_such_image(&spec.image))?;
     let mut volumes: Vec<String> = match image.config.get("Volumes") {
         Some(serde_json::Value::Object(volumes)) => volumes.keys().cloned().collect(),
         Some(serde_json::Value::Array(volumes)) => {
@@ -75,20 +107,21 @@ fn volumes_of(docker: &Docker, spec: &RefreshSpec) -> Result<Vec<String>> {
         _ => Vec::new(),
     };
     volumes.sort();
+    for volume in &volumes {
+        progress.warn(format!("`{volume}` is a volume of the image: what the script writes there is not kept"));
+    }
     Ok(volumes)
 }
 
-/// Puts the script into the root folder, the only one every image has, runs it and takes it away.
-fn run_script(
-    container: &Container<'_>,
-    spec: &RefreshSpec,
-    root: &Path,
-    progress: &Progress,
-) -> Result<super::CommandReport> {
+/// The script's place in the container, without the leading `/`: the root folder is the only one every image has.
+fn script_name(container: &Container<'_>, spec: &RefreshSpec) -> Option<String> {
+    spec.script.is_some().then(|| format!(".{}", container.name()))
+}
+
+fn run_script(container: &Container<'_>, spec: &RefreshSpec, progress: &Progress) -> Result<CommandReport> {
     let mut command = spec.command.clone();
-    let name = format!(".{}", container.name());
-    if let Some(script) = &spec.script {
-        container.copy_in("/", tar_of_script(&name, script)?)?;
+    if let (Some(name), Some(script)) = (script_name(container, spec), &spec.script) {
+        container.copy_in("/", tar_of_script(&name, script))?;
         command.push(format!("/{name}"));
     }
     if command.is_empty() {
@@ -96,82 +129,31 @@ fn run_script(
             .hint("give a script or a command"));
     }
     let report = container.exec(&command, progress)?;
-    if report.exit != 0 {
-        return Err(Error::new(
-            Kind::Failed,
-            format!("the refresh of `{}` failed: `{}` exited with {}", spec.image, command.join(" "), report.exit),
-        )
-        .caused_by(report.tail.join("\n")));
+    if report.exit == 0 {
+        return Ok(report);
     }
-    if spec.script.is_some() {
-        fs::remove_file(&root.join(name))?;
-    }
-    Ok(report)
+    Err(Error::new(
+        Kind::Failed,
+        format!("the refresh of `{}` failed: `{}` exited with {}", spec.image, command.join(" "), report.exit),
+    )
+    .caused_by(report.tail.join("\n")))
 }
 
-/// Takes the engine's stubs out of the merged tree, where they are still as it made them, and gives the folders
-/// they were in their mtime back. The names that were taken away.
-fn clear(root: &Path, stubs: &Stubs) -> Result<Vec<String>> {
-    let before: Vec<(&Path, Moment)> = stubs
-        .touched
-        .iter()
-        .filter_map(|(path, made, original)| {
-            let now = fs::link_metadata(&root.join(path)).transpose()?;
-            Some(now.map(|now| {
-                let now = overlay::moment(&now);
-                // The script has not touched the folder either: it is as the image had it.
-                (path.as_path(), if now == *made { *original } else { now })
-            }))
-        })
-        .collect::<Result<_>>()?;
-    let mut removed = Vec::new();
-    for path in &stubs.made {
-        let place = root.join(path);
-        let Some(metadata) = fs::link_metadata(&place)? else { continue };
-        let is_gone = if metadata.is_dir() {
-            fs::list(&place)?.is_empty() && fs::remove_dir(&place)?
-        } else if metadata.is_symlink() || metadata.len() == 0 {
-            fs::remove_file(&place)?
-        } else {
-            // The script wrote through a mount that it had taken away, or replaced the stub: it is the image's now.
-            false
-        };
-        if is_gone {
-            removed.push(path.to_string_lossy().into_owned());
-        }
-    }
-    for (path, (seconds, nanoseconds)) in before {
-        let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
-            last_modification: Timespec { tv_sec: seconds, tv_nsec: nanoseconds },
-        };
-        let place = root.join(path);
-        rustix::fs::utimensat(rustix::fs::CWD, &place, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .context(|| format!("cannot set the time of `{}`", place.display()))?;
-    }
-    removed.sort();
-    Ok(removed)
-}
-
-/// One executable file of root's in the oldest tar form (POSIX ustar), which every engine reads.
-fn tar_of_script(name: &str, script: &[u8]) -> Result<Vec<u8>> {
-    let mut header = [0u8; 512];
-    let mut put = |offset: usize, text: &str| header[offset..offset + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000700\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{:011o}\0", script.len()));
-    put(136, "00000000000\0");
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let mut tar = Vec::with_capacity(script.len() + 2048);
-    let padding = script.len().next_multiple_of(512) - script.len();
-    for part in [&header[..], script, &[0; 511][..padding], &[0; 1024][..]] {
-        tar.write_all(part).context(|| "cannot build the script's archive")?;
-    }
-    Ok(tar)
+/// One executable file of root's.
+fn tar_of_script(name: &str, script: &[u8]) -> Vec<u8> {
+    let header = tar::encode(
+        &Entry {
+            path: name.as_bytes().to_vec(),
+            kind: EntryKind::File { size: script.len() as u64 },
+            mode: 0o700,
+            uid: 0,
+            gid: 0,
+            mtime: Timestamp::default(),
+            xattrs: BTreeMap::new(),
+        },
+        None,
+        false,
+    );
+    let padding = vec![0; script.len().next_multiple_of(512) - script.len()];
+    [header.as_slice(), script, &padding, &tar::END].concat()
 }
