@@ -9,7 +9,8 @@ use std::path::Path;
 use castoff::error::{Error, Kind};
 use castoff::progress::Progress;
 use castoff::rootfs::acl::{Acl, Numeric};
-use castoff::rootfs::unpack::{Content, UnpackOptions, Unpacker, unpack};
+use castoff::rootfs::tar::{Positioned, Scanner};
+use castoff::rootfs::unpack::{Content, UnpackOptions, UnpackReport, Unpacker};
 use castoff::rootfs::walk::{DirectoryLayer, WalkOptions};
 use castoff::rootfs::{Entry, EntryKind, Limits, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT, tar};
 use proptest::prelude::*;
@@ -46,8 +47,17 @@ fn archive(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
+fn unpack(archive: &Vec<u8>, target: &Path) -> Result<UnpackReport, Error> {
+    let mut unpacker = Unpacker::new(target, UnpackOptions::default())?;
+    let mut scanner = Scanner::new(Positioned::new(archive, 0), Limits::default());
+    while let Some(member) = scanner.next_member()? {
+        unpacker.add(&member.entry, Some(&Content::of(archive, &member)))?;
+    }
+    unpacker.finish()
+}
+
 fn unpacked(entries: &[(Entry, Vec<u8>)], target: &Path) -> Result<(), Error> {
-    unpack(&archive(entries), target, UnpackOptions::default(), Limits::default(), &Progress::silent()).map(|_| ())
+    unpack(&archive(entries), target).map(|_| ())
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -374,7 +384,7 @@ fn an_archive_that_lies_about_its_content_leaves_nothing() {
     let whole = archive(&[file(b"f", &[7; 3000])]);
     let cut = whole[..1024].to_vec();
     let target = scratch.path().join("out");
-    let error = unpack(&cut, &target, UnpackOptions::default(), Limits::default(), &Progress::silent()).unwrap_err();
+    let error = unpack(&cut, &target).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
     assert_eq!(names(scratch.path()), [""; 0]);
 }
@@ -445,7 +455,7 @@ fn parents_that_the_archive_only_implies_are_made_and_reported() {
     let mut named = bare(b"a/b", EntryKind::Directory);
     named.0.mode = 0o700;
     let entries = archive(&[file(b"a/b/c", b"x"), named]);
-    let report = unpack(&entries, &out, UnpackOptions::default(), Limits::default(), &Progress::silent()).unwrap();
+    let report = unpack(&entries, &out).unwrap();
     assert_eq!(report.implied_parents.lines(), ["/", "a"]);
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!(std::fs::metadata(out.join("a")).unwrap().mode() & 0o7777, 0o755);

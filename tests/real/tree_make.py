@@ -44,7 +44,6 @@ write(b"\xc3\xbcmlaut = sign", b"name with UTF-8")
 write(b"back\\slash", b"name with a backslash")
 write(b"x" * 255, b"255 bytes of name")
 write(b"long/" + b"y" * 200, b"long path")
-write(b".wh.not", b"a whiteout's name in a plain tree")
 
 deep = b"deep"
 for number in range(60):

@@ -2,15 +2,18 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use castoff::error::Kind;
 
 use castoff::progress::Progress;
 use castoff::rootfs::acl::PasswdNames;
+use castoff::rootfs::flatten::{FlattenOptions, Flattener};
 use castoff::rootfs::idmap::IdMap;
-use castoff::rootfs::unpack::{UnpackOptions, UnpackReport, unpack};
+use castoff::rootfs::tar::{Positioned, Scanner};
+use castoff::rootfs::unpack::{Content, UnpackOptions, UnpackReport, Unpacker};
 use castoff::rootfs::walk::{DirectoryLayer, WalkOptions, WalkReport};
-use castoff::rootfs::{Entry, Limits, ReadAt, aclfile};
+use castoff::rootfs::{Entry, EntryKind, Limits, ReadAt, aclfile};
 
 use crate::harness::{program, require_root, succeed};
 
@@ -56,8 +59,22 @@ pub(crate) fn write_tar(layer: &DirectoryLayer, file: &Path, step: usize) {
     }
 }
 
+/// Unpacks a tar the way `dir:` targets are: merged first, with hard links between the names the merge found.
 pub(crate) fn unpack_file(tar: &Path, target: &Path, options: UnpackOptions) -> castoff::error::Result<UnpackReport> {
-    unpack(&std::fs::read(tar).unwrap(), target, options, Limits::default(), &Progress::silent())
+    let layers: [Arc<dyn ReadAt>; 1] = [Arc::new(std::fs::read(tar).unwrap())];
+    let mut flattener = Flattener::new(FlattenOptions::default(), Limits::default());
+    flattener.add_tree(&mut Scanner::new(Positioned::new(&*layers[0], 0), Limits::default()))?;
+    let flat = flattener.finish(&layers)?;
+    let mut unpacker = Unpacker::new(target, options)?;
+    for found in flat.entries(&layers) {
+        let mut found = found?;
+        if let Some(first) = found.group.filter(|first| *first != found.entry.path) {
+            found.entry.kind = EntryKind::Hardlink { target: first };
+        }
+        let content = found.content.as_ref().map(|content| Content::of(&*layers[content.layer], &content.member));
+        unpacker.add(&found.entry, content.as_ref())?;
+    }
+    unpacker.finish()
 }
 
 #[test]
@@ -201,7 +218,7 @@ fn getfacl_text_is_written_and_read_as_getfacl_does() {
     // A hard link has what its first name has.
     for entry in &entries {
         let mut entry = entry.clone();
-        if let castoff::rootfs::EntryKind::Hardlink { target } = &entry.kind {
+        if let EntryKind::Hardlink { target } = &entry.kind {
             let first = entries.iter().find(|first| first.path == *target).unwrap();
             entry = Entry { path: entry.path.clone(), ..first.clone() };
         }

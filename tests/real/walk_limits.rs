@@ -315,3 +315,38 @@ fn a_wrong_root_is_a_clear_error() {
     let opened = DirectoryLayer::open(scratch.path(), &WalkOptions::default(), few, &Progress::silent());
     assert_eq!(opened.unwrap_err().kind(), Kind::Limit);
 }
+
+#[test]
+#[ignore = "soak: makes a million files"]
+fn a_million_entries_stay_under_150_mib() {
+    let scratch = tempfile::tempdir().unwrap();
+    let tree = scratch.path().join("tree");
+    for folder in 0..1000 {
+        let folder = tree.join(format!("folder-{folder:04}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for number in 0..1000 {
+            std::fs::write(folder.join(format!("lib-something-{number:04}.so")), "some content\n").unwrap();
+        }
+    }
+    let status = |name: &str| -> u64 {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    };
+    let before = status("VmRSS:");
+    let started = std::time::Instant::now();
+    let (layer, report) = walk(&tree);
+    let walked = started.elapsed();
+    let peak = status("VmHWM:") - before;
+    let mut buffer = vec![0; 1 << 20];
+    let mut offset = 0;
+    while offset < layer.size() {
+        offset += layer.read_at(&mut buffer, offset).unwrap() as u64;
+    }
+    println!(
+        "{} entries: walked in {walked:?}, read in {:?}, {peak} bytes",
+        report.entries,
+        started.elapsed() - walked
+    );
+    assert!(report.entries == 1_001_001 && peak < 150 << 20, "{peak} bytes");
+}

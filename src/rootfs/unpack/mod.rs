@@ -15,15 +15,11 @@ mod remove;
 mod staging;
 mod tree;
 
-use std::path::Path;
-
-use crate::error::Result;
-use crate::progress::{Progress, Unit};
+use crate::rootfs::ReadAt;
 use crate::rootfs::entry::EntryKind;
 use crate::rootfs::findings::Findings;
-use crate::rootfs::tar::{Member, Positioned, Scanner};
+use crate::rootfs::tar::Member;
 use crate::rootfs::xattrs::HeldBack;
-use crate::rootfs::{Limits, ReadAt};
 use crate::vocab::Value;
 
 pub use tree::Unpacker;
@@ -112,25 +108,4 @@ impl<'a> Content<'a> {
         };
         Self { source, runs }
     }
-}
-
-/// Unpacks an uncompressed tar into `target`, which must be empty or not exist.
-pub fn unpack(
-    source: &dyn ReadAt,
-    target: &Path,
-    options: UnpackOptions,
-    limits: Limits,
-    progress: &Progress,
-) -> Result<UnpackReport> {
-    let mut stage = progress.stage(format!("unpacking into {}", target.display()), Some(source.size()), Unit::Bytes);
-    let mut unpacker = Unpacker::new(target, options)?;
-    let mut scanner = Scanner::new(Positioned::new(source, 0), limits);
-    let mut place = 0;
-    while let Some(member) = scanner.next_member()? {
-        unpacker.add(&member.entry, Some(&Content::of(source, &member)))?;
-        let end = member.span.end();
-        stage.advance(end.saturating_sub(place));
-        place = end;
-    }
-    unpacker.finish()
 }
