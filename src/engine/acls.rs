@@ -63,16 +63,12 @@ pub fn backup(
 }
 
 /// Packs an image with the ACLs that a `getfacl -R` text lists: the image's own `/acls.txt`, or a file of this host.
-pub fn apply(
-    request: &PackRequest,
-    file: Option<&Path>,
-    test: bool,
-    surroundings: &Surroundings<'_>,
-) -> Result<Value> {
+pub fn apply(request: &PackRequest, file: Option<&Path>, test: bool, surroundings: &Surroundings<'_>) -> Result<Value> {
     if test {
         let mut value = pack::preview(request, surroundings)?;
         if let Value::Map(members) = &mut value {
-            let from = file.map_or_else(|| "the image's own /acls.txt".to_owned(), |file| format!("`{}`", file.display()));
+            let from =
+                file.map_or_else(|| "the image's own /acls.txt".to_owned(), |file| format!("`{}`", file.display()));
             members.insert("acls_from".into(), from.into());
         }
         return Ok(value);
@@ -91,11 +87,7 @@ pub fn apply(
 }
 
 /// What the text says, names resolved through the image's own passwd and group.
-fn overrides(
-    request: &PackRequest,
-    file: Option<&Path>,
-    merged: &Merged,
-) -> Result<BTreeMap<Vec<u8>, AclOverride>> {
+fn overrides(request: &PackRequest, file: Option<&Path>, merged: &Merged) -> Result<BTreeMap<Vec<u8>, AclOverride>> {
     let text = match file {
         Some(file) => host::fs::read_at_most(file, LIMIT)?,
         None => small_file(merged, ACLS_TXT, LIMIT)?.ok_or_else(|| {

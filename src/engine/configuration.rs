@@ -6,8 +6,8 @@ use super::pack::PackRequest;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::oci::{HistoryEntry, ImageConfig, Platform};
-use crate::rootfs::tar;
 use crate::rootfs::EntryKind;
+use crate::rootfs::tar;
 use crate::vocab::{DiffId, timestamp};
 
 /// Everything that decides a configuration, but for the digests of layers that are not written yet.
@@ -146,7 +146,10 @@ pub fn look_up(merged: &Merged, path: &[u8]) -> Result<Option<crate::rootfs::fla
         if let EntryKind::Symlink { target } = &entry.entry.kind {
             links += 1;
             if links > 40 {
-                return Err(Error::new(Kind::Corrupt, format!("too many links at `{}`", String::from_utf8_lossy(path))));
+                return Err(Error::new(
+                    Kind::Corrupt,
+                    format!("too many links at `{}`", String::from_utf8_lossy(path)),
+                ));
             }
             if target.starts_with(b"/") {
                 done.clear();
@@ -175,7 +178,10 @@ pub fn small_file(merged: &Merged, path: &[u8], limit: u64) -> Result<Option<Vec
     let reader = tar::content(&*merged.layers[content.layer], &content.member);
     std::io::Read::read_to_end(&mut std::io::Read::take(reader, limit + 1), &mut bytes).context(shown)?;
     if bytes.len() as u64 > limit {
-        return Err(Error::new(Kind::Limit, format!("`/{}` has more than {limit} bytes", String::from_utf8_lossy(path))));
+        return Err(Error::new(
+            Kind::Limit,
+            format!("`/{}` has more than {limit} bytes", String::from_utf8_lossy(path)),
+        ));
     }
     Ok(Some(bytes))
 }

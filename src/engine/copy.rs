@@ -68,8 +68,8 @@ pub fn copy(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Re
     };
     report.seconds.begin("write");
     let options = SinkOptions { compression: request.compression, keep_old: request.keep_old };
-    let written = sink::write(&destination, &image, options, surroundings)
-        .context(|| format!("cannot write `{destination}`"))?;
+    let written =
+        sink::write(&destination, &image, options, surroundings).context(|| format!("cannot write `{destination}`"))?;
     report.seconds.end();
     report.wrote(written);
     Ok(report)

@@ -108,7 +108,7 @@ fn open_resolved(
         Content::Image(image) => image.notes.clone(),
         Content::Tree(_) => Vec::new(),
     };
-    Ok(Opened { reference, served_by, content, left_out: Vec::new(), warnings, notes: Map::new()})
+    Ok(Opened { reference, served_by, content, left_out: Vec::new(), warnings, notes: Map::new() })
 }
 
 fn image_of(image: ImageSource) -> Content {
@@ -136,7 +136,8 @@ fn from_engine(
     let mut file = host::fs::TempFile::beside(&scratch.join("save"), 0o600)?;
     docker.save(&EngineImage::Id(info.id), &mut file, surroundings.progress)?;
     // The file loses its name when this returns, and lives as long as a layer of it is read.
-    let mut found = oci::open_docker_archive(file.path(), None, scratch, &surroundings.spool_limits(), surroundings.progress)?;
+    let mut found =
+        oci::open_docker_archive(file.path(), None, scratch, &surroundings.spool_limits(), surroundings.progress)?;
     if let EngineImage::Name(name) = image
         && !names.contains(name)
     {
@@ -268,12 +269,8 @@ pub fn must_exist(reference: &Reference, surroundings: &Surroundings<'_>) -> Res
 /// The ID of the image a resolved name means now; none for places that are not engines.
 pub fn current_id(reference: &Reference, surroundings: &Surroundings<'_>) -> Result<Option<String>> {
     Ok(match reference {
-        Reference::DockerDaemon(image) => {
-            surroundings.docker()?.inspect_image(image)?.map(|info| info.id.to_string())
-        }
-        Reference::Store(image) => {
-            surroundings.store()?.lookup(image)?.map(|image| image.config_digest.to_string())
-        }
+        Reference::DockerDaemon(image) => surroundings.docker()?.inspect_image(image)?.map(|info| info.id.to_string()),
+        Reference::Store(image) => surroundings.store()?.lookup(image)?.map(|image| image.config_digest.to_string()),
         _ => None,
     })
 }

@@ -177,15 +177,13 @@ struct Base {
 }
 
 impl Base {
-    fn open(
-        request: &PackRequest,
-        opened: &Opened,
-        scratch: &Path,
-        surroundings: &Surroundings<'_>,
-    ) -> Result<Self> {
+    fn open(request: &PackRequest, opened: &Opened, scratch: &Path, surroundings: &Surroundings<'_>) -> Result<Self> {
         let Some(reference) = &request.keep_base else { return Ok(Self { count: 0, layers: Vec::new() }) };
         let Some(image) = opened.image() else {
-            return Err(Error::new(Kind::Usage, format!("`keep_base` needs an image, and `{}` has no layers", opened.reference)));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`keep_base` needs an image, and `{}` has no layers", opened.reference),
+            ));
         };
         let base = open::open(reference, None, scratch, surroundings)?;
         let Some(kept) = base.image() else {
@@ -200,7 +198,10 @@ impl Base {
             .hint("`image.inspect` shows the layers of both"));
         }
         if ids.len() == image.config.diff_ids().len() {
-            return Err(Error::new(Kind::Usage, format!("`{}` has no layer above those of `{reference}`", opened.reference)));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`{}` has no layer above those of `{reference}`", opened.reference),
+            ));
         }
         let mut layers = Vec::new();
         for layer in &image.layers[..ids.len()] {

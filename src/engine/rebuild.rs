@@ -73,7 +73,10 @@ pub fn adopt_container(request: &mut RebuildRequest, container: &LxcContainer) -
                 Kind::Conflict,
                 format!("the container `{}` is running: {evidence}", container.name),
             )
-            .hint(format!("stop it (`lxc-stop -n {}`), or accept a tree that changes while it is read: live=True", container.name)));
+            .hint(format!(
+                "stop it (`lxc-stop -n {}`), or accept a tree that changes while it is read: live=True",
+                container.name
+            )));
         }
         request.pack.notes.insert("live".into(), format!("read while the container ran: {evidence}").into());
     }
@@ -148,7 +151,11 @@ fn run(request: &RebuildRequest, surroundings: &Surroundings<'_>) -> Result<(Val
         Err(Skipped(why)) => {
             let skipped = Value::map([("skipped", Value::from(why))]);
             let image = prepared.opened.image().is_some();
-            let report = if request.merge || !image { prepared.write(&request.pack, surroundings)? } else { copy(request, surroundings)? };
+            let report = if request.merge || !image {
+                prepared.write(&request.pack, surroundings)?
+            } else {
+                copy(request, surroundings)?
+            };
             return Ok((skipped, report));
         }
         Ok(script) => script,
@@ -187,8 +194,11 @@ fn in_container(
 ) -> Result<(Value, Report)> {
     let docker = surroundings.docker()?;
     if !docker.is_local() && request.pack.acls {
-        return Err(Error::new(Kind::Unsupported, "the Docker engine is on another host: ACLs of its containers cannot be read")
-            .hint("run castoff on the engine's host, or accept the loss with acls=False"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "the Docker engine is on another host: ACLs of its containers cannot be read",
+        )
+        .hint("run castoff on the engine's host, or accept the loss with acls=False"));
     }
     let spec = RefreshSpec {
         image: image.clone(),
@@ -269,7 +279,9 @@ fn in_sandbox(
 fn sweep_workshops(scratch: &Path) -> Result<()> {
     for name in host::fs::list(scratch)? {
         let path = scratch.join(&name);
-        if !name.to_string_lossy().starts_with("refresh-") || host::fs::link_metadata(&path)?.is_none_or(|m| !m.is_dir()) {
+        if !name.to_string_lossy().starts_with("refresh-")
+            || host::fs::link_metadata(&path)?.is_none_or(|m| !m.is_dir())
+        {
             continue;
         }
         if let Some(_dead) = host::fs::Lock::try_exclusive(&path.join("lock"))? {

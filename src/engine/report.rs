@@ -166,16 +166,13 @@ impl Report {
     }
 
     fn dropped(&self) -> Value {
-        let merged = self.merge.iter().flat_map(|merge| &merge.dropped).map(|dropped| {
-            Value::map([
-                ("path", dropped.path.clone()),
-                ("reason", dropped.reason.to_owned()),
-            ])
-        });
-        let before = self
-            .left_out
+        let merged = self
+            .merge
             .iter()
-            .map(|(path, reason)| Value::map([("path", path.clone()), ("reason", reason.clone())]));
+            .flat_map(|merge| &merge.dropped)
+            .map(|dropped| Value::map([("path", dropped.path.clone()), ("reason", dropped.reason.to_owned())]));
+        let before =
+            self.left_out.iter().map(|(path, reason)| Value::map([("path", path.clone()), ("reason", reason.clone())]));
         Value::List(before.chain(merged).collect())
     }
 

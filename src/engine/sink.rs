@@ -10,14 +10,14 @@ use super::docker::Docker;
 use super::report::Previous;
 use super::surroundings::Surroundings;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::host::fault;
 use crate::host;
+use crate::host::fault;
 use crate::oci::{
     ArchiveNames, ArchiveOptions, ArchiveWriter, Compression, ImageConfig, LayerSink, LayerSource, LayoutWriter,
     StreamWriter, WrittenLayer,
 };
-use crate::store::ImageWriter;
 use crate::progress::{Progress, Stage, Unit};
+use crate::store::ImageWriter;
 use crate::vocab::{DiffId, Digest, EngineImage, ImageName, Reference};
 
 /// What a sink is given to write.
@@ -74,8 +74,10 @@ pub struct Written {
 pub fn check(destination: &Reference) -> Result<()> {
     let unfit = |why: &str| Err(Error::new(Kind::Usage, format!("`{destination}` cannot be a destination: {why}")));
     match destination {
-        Reference::Registry(_) => Err(Error::new(Kind::Unsupported, "this version of castoff does not push to registries")
-            .hint("write `oci:DIR:TAG` and push it with `skopeo copy`")),
+        Reference::Registry(_) => {
+            Err(Error::new(Kind::Unsupported, "this version of castoff does not push to registries")
+                .hint("write `oci:DIR:TAG` and push it with `skopeo copy`"))
+        }
         Reference::Store(EngineImage::Id(_))
         | Reference::DockerDaemon(EngineImage::Id(_))
         | Reference::Default(EngineImage::Id(_)) => unfit("an image ID is not a name that can be given"),
@@ -271,16 +273,18 @@ fn to_engine(
         done = Some(put);
         Ok(())
     })?;
-    let put =
-        done.ok_or_else(|| Error::new(Kind::Failed, "the engine stopped reading before the image was whole"))?;
+    let put = done.ok_or_else(|| Error::new(Kind::Failed, "the engine stopped reading before the image was whole"))?;
     let id = confirm(docker, loaded.only()?, &put.config)?;
     fault::point("engine.sink.docker.before-tag");
     docker.tag(&EngineImage::Id(id), name)?;
     fault::point("engine.sink.docker.after-tag");
     let confirmed = docker.inspect_image(&key)?.map(|info| info.id);
     if confirmed != Some(id) {
-        return Err(Error::new(Kind::Conflict, format!("`{name}` does not name the new image `{id}` after tagging it"))
-            .hint("somebody else tags the same name; run the command again when they are done"));
+        return Err(Error::new(
+            Kind::Conflict,
+            format!("`{name}` does not name the new image `{id}` after tagging it"),
+        )
+        .hint("somebody else tags the same name; run the command again when they are done"));
     }
     let previous = match old {
         None => Previous::None,

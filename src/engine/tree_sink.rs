@@ -10,9 +10,9 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::host::fs::TempFile;
 use crate::progress::Unit;
+use crate::rootfs::EntryKind;
 use crate::rootfs::flatten::FlatEntry;
 use crate::rootfs::unpack::{Content, UnpackOptions, Unpacker};
-use crate::rootfs::EntryKind;
 use crate::vocab::Reference;
 
 /// Writes the tree and says in the report what was done.

@@ -7,8 +7,12 @@ use crate::oci::Compression;
 use crate::rootfs::idmap::IdMap;
 use crate::vocab::{Reference, Value};
 
-pub(super) const ACLS: Argument =
-    Argument::optional("acls", Accepts::Bool, Default::Null, "Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::");
+pub(super) const ACLS: Argument = Argument::optional(
+    "acls",
+    Accepts::Bool,
+    Default::Null,
+    "Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::",
+);
 pub(super) const TMPDIR: Argument = Argument::optional(
     "tmpdir",
     Accepts::Path,
@@ -85,7 +89,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         PACK,
         &[
             Argument::required("source", Accepts::Reference, "Image or root filesystem to pack"),
-            Argument::optional("destination", Accepts::Reference, Default::Null, "Where the result goes; null: the source's own name"),
+            Argument::optional(
+                "destination",
+                Accepts::Reference,
+                Default::Null,
+                "Where the result goes; null: the source's own name",
+            ),
             ACLS,
             LAYERS,
             KEEP_BASE,
@@ -113,7 +122,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         INSPECT,
         &[
             Argument::required("image", Accepts::Reference, "Image or tree to look at"),
-            Argument::optional("entries", Accepts::Bool, Default::Bool(false), "List every entry of the merged tree as well"),
+            Argument::optional(
+                "entries",
+                Accepts::Bool,
+                Default::Bool(false),
+                "List every entry of the merged tree as well",
+            ),
             TMPDIR,
         ],
         inspect,
@@ -139,14 +153,23 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::changes(
         "image.remove",
         "Take a name away from an image of the store or the engine; the store keeps the untagged image until image.gc.",
-        &[Argument::required("image", Accepts::Reference, "Image, by name or by ID (an ID removes the image with all its names)")],
+        &[Argument::required(
+            "image",
+            Accepts::Reference,
+            "Image, by name or by ID (an ID removes the image with all its names)",
+        )],
         remove,
     ),
     Function::changes(
         "image.gc",
         "Remove untagged images, blobs nobody names and leftovers of killed runs from the embedded store.\n\nHonours store.keep (untagged images kept, newest first) and store.max_size (bytes).",
         &[
-            Argument::optional("max_size", Accepts::Text, Default::Null, "Instead of store.max_size, for example 20GiB"),
+            Argument::optional(
+                "max_size",
+                Accepts::Text,
+                Default::Null,
+                "Instead of store.max_size, for example 20GiB",
+            ),
             Argument::optional("keep", Accepts::Int, Default::Null, "Instead of store.keep"),
         ],
         gc,

@@ -145,7 +145,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[
             Argument::required("image", Accepts::Reference, "Name, or reference, of the image to make"),
             Argument::required("tar", Accepts::Text, "Root filesystem tar: bare, gzip or zstd"),
-            Argument::optional("pack", Accepts::Bool, Default::Null, "Accepted for the callers of the original; the result always has one layer"),
+            Argument::optional(
+                "pack",
+                Accepts::Bool,
+                Default::Null,
+                "Accepted for the callers of the original; the result always has one layer",
+            ),
             ACLS,
             LAYERS,
             CHANGES,
@@ -164,7 +169,22 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::changes(
         "mc_cloud_images.rebuild_ms_docker",
         "Refresh an image, then pack what came of it; see refresh_ms_docker and pack_docker.\n\n    castoff call mc_cloud_images.rebuild_ms_docker group/name:1",
-        &[IMAGE, DESTINATION, ACLS, REFRESH, PACKED, SCRIPT, SNAPSHOT, SHELL, COMMAND, LAYERS, CHANGES, COMPRESSION, TMPDIR, KEEP_OLD],
+        &[
+            IMAGE,
+            DESTINATION,
+            ACLS,
+            REFRESH,
+            PACKED,
+            SCRIPT,
+            SNAPSHOT,
+            SHELL,
+            COMMAND,
+            LAYERS,
+            CHANGES,
+            COMPRESSION,
+            TMPDIR,
+            KEEP_OLD,
+        ],
         rebuild_ms_docker,
     ),
     Function::changes(
@@ -189,7 +209,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[
             IMAGE,
             DESTINATION,
-            Argument::optional("file", Accepts::Path, Default::Null, "getfacl -R output; null: the image's own /acls.txt"),
+            Argument::optional(
+                "file",
+                Accepts::Path,
+                Default::Null,
+                "getfacl -R output; null: the image's own /acls.txt",
+            ),
             COMPRESSION,
             TMPDIR,
             KEEP_OLD,
@@ -303,7 +328,13 @@ fn refresh_ms_docker(call: &Call, context: &Context) -> Result<Value> {
 fn backup_acls_from_docker(call: &Call, context: &Context) -> Result<Value> {
     let surroundings = Surroundings::new(&context.config, &context.progress);
     let tmpdir = call.maybe_path("tmpdir");
-    acls::backup(&call.reference("image")?, call.maybe_path("file").as_deref(), tmpdir.as_deref(), call.test, &surroundings)
+    acls::backup(
+        &call.reference("image")?,
+        call.maybe_path("file").as_deref(),
+        tmpdir.as_deref(),
+        call.test,
+        &surroundings,
+    )
 }
 
 fn apply_acls_to_docker(call: &Call, context: &Context) -> Result<Value> {

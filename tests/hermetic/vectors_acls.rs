@@ -249,3 +249,48 @@ fn the_merged_tree_shows_acls_that_say_something_and_no_guards() {
     ];
     assert_eq!(shown, expected.map(|(path, names)| (path.to_owned(), names)));
 }
+
+#[test]
+fn acls_from_elsewhere_replace_those_of_the_headers_and_keep_what_links_say() {
+    use castoff::rootfs::acl::{Acl, Numeric};
+    use castoff::rootfs::flatten::{AclOverride, Flattener};
+    use castoff::rootfs::tar::{Positioned, Scanner};
+    let script = "layer(); d('d'); f('d/x'); f('a', b'1', mode=0o664); h('b', 'a', mode=0o664, uid=7); f('c', mode=0o640); s('l', 'c')";
+    let layers = shared(&layers(script));
+    for base_layers in [0, 1] {
+        let mut flattener =
+            Flattener::new(FlattenOptions { base_layers, ..FlattenOptions::default() }, Default::default());
+        flattener.add_layer(&mut Scanner::new(Positioned::new(&*layers[0], 0), Default::default())).unwrap();
+        let acl = |text: &str| Acl::from_text(text.as_bytes(), &Numeric).unwrap();
+        let lists = [
+            ("a", "u::rw-,g::rw-,o::r--", None),
+            ("c", "u::rw-,u:5:r--,g::---,m::r--,o::---", None),
+            ("d", "u::rwx,g::r-x,o::r-x", Some("u::rwx,g::---,o::---")),
+            ("l", "u::rwx,g::---,o::---", None),
+            ("missing", "u::rwx,g::---,o::---", None),
+        ];
+        let overrides = lists.map(|(path, access, default)| {
+            (path.as_bytes().to_vec(), AclOverride { access: acl(access), default: default.map(acl) })
+        });
+        flattener.override_acls(overrides.into());
+        let flat = flattener.finish(&layers).unwrap();
+        let mut listed = super::list(&super::write(&flat, &layers)[0]);
+        let whole = [
+            "d 755 0:0 d default[u::rwx,g::---,o::---]",
+            "f 644 0:0 d/x =  access[u::rw-,g::r--,o::r--]",
+            "f 664 7:0 a = 1",
+            "h 664 7:0 b -> a",
+            "f 640 0:0 c =  access[u::rw-,u:5:r--,g::---,m::r--,o::---]",
+            "s 777 0:0 l -> c",
+        ];
+        let changed = [whole[0], whole[4]];
+        if base_layers == 0 {
+            assert_eq!(listed, whole);
+        } else {
+            // The file below the directory was in the base and inherits nothing any more.
+            listed.retain(|line| !line.starts_with("f 644 0:0 d/x"));
+            assert_eq!(listed, changed);
+        }
+        assert_eq!(flat.report.warnings.len(), 2, "{:?}", flat.report.warnings);
+    }
+}

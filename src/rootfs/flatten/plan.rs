@@ -10,10 +10,10 @@ use crate::rootfs::acl::{Names, PasswdNames};
 use crate::rootfs::tar::{self, Globals, Member};
 use crate::rootfs::{Limits, ReadAt};
 
-use super::{AclOverride, FlattenOptions};
 use super::metadata::Metadata;
 use super::report::{FlattenReport, shown};
 use super::tree::{Form, Inode, Link, NONE, ROOT, Tree, flag};
+use super::{AclOverride, FlattenOptions};
 
 /// The layers, bottom first, as they were scanned.
 pub(super) type Layers<'a> = &'a [Arc<dyn ReadAt>];
@@ -159,7 +159,7 @@ impl Plan {
         if inode.form != Form::Other {
             return Ok(content);
         }
-        let member = self.member(layers, &inode)?;
+        let member = self.member(layers, inode)?;
         let source = &layers[inode.layer as usize];
         let read = tar::content(source, &member).take(NAMES_MOST + 1).read_to_end(&mut content);
         read.context(|| format!("`{}` of the image cannot be read", shown(path)))?;
@@ -239,13 +239,23 @@ impl Plan {
             let id = self.tree.node(node).inode;
             let inode = *self.tree.inode(id);
             if inode.form == Form::Symlink || inode.flags & flag::SYNTHESISED != 0 {
+                report.warn(|| {
+                    format!("`{}` is to have an ACL, but is a link or a directory without an entry", shown(path))
+                });
                 continue;
             }
-            let mut metadata = match self.folded.remove(&id) {
+            let folded = self.folded.remove(&id);
+            let was_folded = folded.is_some();
+            let mut metadata = match folded {
                 Some(folded) => *folded,
                 None => self.read(&self.member(layers, &inode)?)?,
             };
-            if metadata.put_acls(acls, inode.form) {
+            let changed = metadata.put_acls(acls, inode.form);
+            if changed {
+                // What the base has is not that any more.
+                self.tree.inode_mut(id).flags |= flag::CHANGED;
+            }
+            if changed || was_folded {
                 self.folded.insert(id, Box::new(metadata));
             }
         }
