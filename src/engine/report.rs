@@ -7,16 +7,10 @@ use crate::rootfs::flatten::FlattenReport;
 use crate::vocab::{Digest, Map, Value};
 
 /// Wall seconds per stage of one run, in the order the stages began.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Stopwatch {
     stages: Vec<(&'static str, Duration)>,
     current: Option<(&'static str, Instant)>,
-}
-
-impl Default for Stopwatch {
-    fn default() -> Self {
-        Self { stages: Vec::new(), current: None }
-    }
 }
 
 impl Stopwatch {

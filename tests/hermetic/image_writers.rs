@@ -111,7 +111,12 @@ fn failed_archive_leaves_the_old_one_and_nothing_else() {
     std::fs::write(&path, "old").unwrap();
     let mut writer = ArchiveWriter::create(&path, ArchiveOptions::default()).unwrap();
     let config = put(&mut writer, &[vec![1; 1000]]).unwrap();
-    writer.write_layer(3, &mut |out| Ok(out.write_all(b"abc").unwrap())).unwrap();
+    writer
+        .write_layer(3, &mut |out| {
+            out.write_all(b"abc").unwrap();
+            Ok(())
+        })
+        .unwrap();
     expect_error(writer.finish(&config, &ArchiveNames::default()), Kind::Failed, &["lists layers"]);
     let mut writer = ArchiveWriter::create(&path, ArchiveOptions::default()).unwrap();
     let failing = writer.write_layer(3, &mut |_| Err(castoff::error::Error::new(Kind::Interrupted, "stop")));

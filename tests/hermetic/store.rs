@@ -25,7 +25,10 @@ fn put(store: &Store, content: &str, names: &[&str]) -> Result<StoredAs> {
 
 fn put_stored(store: &Store, content: &str, names: &[&str], compression: Compression) -> Result<StoredAs> {
     let mut writer = store.image_writer(compression)?;
-    let layer = writer.write_layer(content.len() as u64, &mut |out| Ok(out.write_all(content.as_bytes()).unwrap()))?;
+    let layer = writer.write_layer(content.len() as u64, &mut |out| {
+        out.write_all(content.as_bytes()).unwrap();
+        Ok(())
+    })?;
     let config = ImageConfig::default_for(&Platform::linux("amd64"), "2020-01-01T00:00:00Z", false)?
         .with_layers(&[layer.diff_id], &[HistoryEntry::new(None, "test", "")?])?;
     writer.finish(&config, &names.iter().map(|text| name(text)).collect::<Vec<_>>())
@@ -156,7 +159,12 @@ fn collection_keeps_the_newest_and_fits_the_size() {
 fn collection_spares_what_a_living_writer_needs_and_no_dead_one() {
     let (_folder, store) = store();
     let mut writer = store.image_writer(Compression::None).unwrap();
-    let layer = writer.write_layer(4, &mut |out| Ok(out.write_all(b"busy").unwrap())).unwrap();
+    let layer = writer
+        .write_layer(4, &mut |out| {
+            out.write_all(b"busy").unwrap();
+            Ok(())
+        })
+        .unwrap();
     let other = Store::open(store.root()).unwrap();
     assert_eq!(other.gc(None, 0, false).unwrap().blobs, 0);
     let config = ImageConfig::default_for(&Platform::linux("amd64"), "2020-01-01T00:00:00Z", false)
