@@ -16,6 +16,8 @@ mod docker;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
+#[path = "real/images.rs"]
+mod images;
 #[path = "real/layers.rs"]
 mod layers;
 #[path = "real/lxc.rs"]
@@ -24,6 +26,8 @@ mod lxc;
 mod salt;
 #[path = "real/sandbox.rs"]
 mod sandbox;
+#[path = "real/store.rs"]
+mod store;
 #[path = "real/tar.rs"]
 mod tar;
 #[path = "real/walk.rs"]

@@ -33,7 +33,7 @@ use crate::vocab::{Digest, ImageName};
 /// How an archive is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ArchiveOptions {
-    /// How layers are stored; bare unless asked.
+    /// How layers are stored; bare unless asked. Docker Engine 20.10 takes bare and gzip, not zstd.
     pub compression: Compression,
     /// The modification time of every member, in seconds since 1970.
     pub mtime: u64,

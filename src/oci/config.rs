@@ -213,8 +213,8 @@ impl ImageConfig {
         Self::from_members(&members)
     }
 
-    /// The same configuration after Dockerfile instructions as `docker import --change` takes them: CMD, ENTRYPOINT,
-    /// ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR.
+    /// The same configuration after Dockerfile instructions: those `docker import --change` takes (CMD, ENTRYPOINT,
+    /// ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, USER, VOLUME, WORKDIR) and STOPSIGNAL.
     pub fn with_changes(&self, changes: &[String]) -> Result<Self> {
         if changes.is_empty() {
             return Ok(self.clone());
