@@ -187,18 +187,16 @@ pub struct TempFile {
 impl TempFile {
     /// A new empty file in the folder of `target`, with `mode`.
     pub fn beside(target: &Path, mode: u32) -> Result<Self> {
-        let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = parent(target).join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
         let wrong = || format!("cannot create a temporary file for `{}`", target.display());
-        // A leftover of a killed process that had our number is nobody's.
-        remove_file(&path)?;
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path)
-            .context(wrong)?;
+        let (file, path) = loop {
+            // Processes of several containers may share a folder and have one number: try until a name is free.
+            let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = parent(target).join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
+            match std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break (made.context(wrong)?, path),
+            }
+        };
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).context(wrong)?;
         Ok(Self { file, path, target: target.to_owned(), kept: false })
     }
