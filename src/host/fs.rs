@@ -194,7 +194,7 @@ impl TempFile {
             let path = parent(target).join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
             match std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                made => break (made.context(wrong)?, path),
+                opened => break (opened.context(wrong)?, path),
             }
         };
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).context(wrong)?;

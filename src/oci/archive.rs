@@ -51,13 +51,11 @@ struct ArchiveFiles {
 impl ArchiveFiles {
     fn open(path: &Path, scratch: &Path, limits: &SpoolLimits, progress: &Progress) -> Result<Self> {
         let place = format!("`{}`", path.display());
-        let file = fs::open(path)?;
-        let metadata = file.metadata().context(|| format!("cannot look at {place}"))?;
-        if metadata.is_dir() {
+        if fs::metadata(path)?.is_some_and(|there| there.is_dir()) {
             return Err(Error::new(Kind::Usage, format!("{place} is a folder, not an archive"))
                 .hint(format!("an OCI layout in a folder is `oci:{}`", path.display())));
         }
-        let whole = FileRegion { file: Arc::new(file), start: 0, size: metadata.len() };
+        let whole = spool::open_file(path, scratch, limits, progress)?;
         let region = match Compression::detect(&whole).context(|| format!("cannot read {place}"))? {
             Compression::None => whole,
             compression => {

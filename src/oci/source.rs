@@ -103,6 +103,18 @@ pub fn open_layer(
     Ok(OpenedLayer { content: Arc::new(content), diff_id: layer.diff_id, verified: true })
 }
 
+/// A file's bytes, bare: in place when it is a plain file and not compressed, else spooled into an unnamed file in
+/// `scratch`, be it a pipe or compressed.
+pub fn open_bare_file(
+    path: &Path,
+    scratch: &Path,
+    limits: &SpoolLimits,
+    progress: &Progress,
+) -> Result<Arc<dyn ReadAt>> {
+    let content = spool::open_file(path, scratch, limits, progress)?;
+    open_bare(Arc::new(content), scratch, limits, progress)
+}
+
 /// Bytes that nobody promised anything about, such as a root filesystem's tar: themselves when they are bare, else an
 /// unnamed file in `scratch` that they were unfolded to.
 pub fn open_bare(

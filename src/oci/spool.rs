@@ -11,7 +11,7 @@ use super::hashing::{CHUNK, HashingWriter, VerifyingReader};
 use super::source::compare;
 use crate::error::{Context as _, Error, Kind, Result, from_io};
 use crate::host::fs::{self, TempFile};
-use crate::progress::Stage;
+use crate::progress::{Progress, Stage, Unit};
 use crate::rootfs::{FileRegion, ReadAt};
 use crate::vocab::Digest;
 
@@ -57,6 +57,30 @@ pub(super) fn unfold(
     let (holes, digest, size) = out.finish()?;
     holes.close(size)?;
     Ok((FileRegion { file, start: 0, size }, digest))
+}
+
+/// A file in place, or, where it can be read only once (a pipe), its content in an unnamed file.
+pub(super) fn open_file(path: &Path, scratch: &Path, limits: &SpoolLimits, progress: &Progress) -> Result<FileRegion> {
+    let file = fs::open(path)?;
+    let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
+    if metadata.is_file() {
+        return Ok(FileRegion { file: Arc::new(file), start: 0, size: metadata.len() });
+    }
+    if metadata.is_dir() {
+        return Err(Error::new(Kind::Usage, format!("`{}` is a folder, not a file", path.display())));
+    }
+    let spooled = unnamed(scratch)?;
+    let stage = progress.stage(format!("reading `{}`", path.display()), None, Unit::Bytes);
+    let guard = Guard { limits: *limits, scratch: scratch.to_owned(), next_check: 0 };
+    let mut reader = Watched { reader: io::BufReader::with_capacity(CHUNK, file), stage };
+    let out = io::BufWriter::with_capacity(CHUNK, HoleWriter::new(Arc::clone(&spooled)));
+    let out = decode(&mut reader, Compression::None, out, guard)?;
+    let holes = out.into_inner().map_err(|error| {
+        from_io(error.into_error(), || format!("cannot spool `{}` in `{}`", path.display(), scratch.display()))
+    })?;
+    let size = holes.offset;
+    holes.close(size)?;
+    Ok(FileRegion { file: spooled, start: 0, size })
 }
 
 /// The digest and the length of the unfolded content, which is kept nowhere.
@@ -218,7 +242,7 @@ impl HoleWriter {
 }
 
 impl Write for HoleWriter {
-    /// Gets the ring's 256 KiB pieces, so blocks stay aligned.
+    /// Mostly gets 256 KiB pieces, so that blocks stay aligned; where it does not, only holes are missed.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut start = 0;
         let mut at = 0;

@@ -99,6 +99,17 @@ fn compressed_archives_are_unfolded_first() {
 }
 
 #[test]
+fn archive_from_a_pipe_is_spooled() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!(
+        "{SAVE_24}\nfiles['manifest.json'] = json.dumps(m).encode()\nos.mkfifo('pipe')\nfor l in (L1, L2, L1): print(sha(l))\n\
+         if not os.fork(): sys.stdout.flush(); os.close(1); os.close(2); write('pipe', gzip.compress(tar(files))); os._exit(0)"
+    );
+    let wanted = python(folder.path(), &script);
+    assert_eq!(digests(&docker(folder.path(), "pipe", None).unwrap(), folder.path()), wanted);
+}
+
+#[test]
 fn archive_with_several_images_wants_a_name_and_lists_them() {
     let folder = tempfile::tempdir().unwrap();
     python(

@@ -34,7 +34,12 @@ fn put(sink: &mut dyn LayerSink, layers: &[Vec<u8>]) -> ImageConfig {
     let diff_ids: Vec<DiffId> = layers
         .iter()
         .map(|layer| {
-            sink.write_layer(layer.len() as u64, &mut |out| Ok(out.write_all(layer).unwrap())).unwrap().diff_id
+            sink.write_layer(layer.len() as u64, &mut |out| {
+                out.write_all(layer).unwrap();
+                Ok(())
+            })
+            .unwrap()
+            .diff_id
         })
         .collect();
     let history = vec![HistoryEntry::new(None, "castoff", "").unwrap(); layers.len()];
@@ -59,8 +64,11 @@ fn read(image: &ImageSource, scratch: &Path) -> Vec<Vec<u8>> {
         .iter()
         .map(|layer| {
             let mut bytes = Vec::new();
-            scan_verified(&open(layer), |reader| Ok(std::io::Read::read_to_end(reader, &mut bytes).map(drop).unwrap()))
-                .unwrap();
+            scan_verified(&open(layer), |reader| {
+                std::io::Read::read_to_end(reader, &mut bytes).unwrap();
+                Ok(())
+            })
+            .unwrap();
             bytes
         })
         .collect()
@@ -273,7 +281,7 @@ fn store_is_a_layout_that_skopeo_and_umoci_read_and_write() {
     let name: ImageName = "registry.example:5000/makina-states/ubuntu:v1.2_x".parse().unwrap();
     let mut writer = store.image_writer(Compression::None).unwrap();
     let config = put(&mut writer, &layers);
-    writer.finish(&config, &[name.clone()]).unwrap();
+    writer.finish(&config, std::slice::from_ref(&name)).unwrap();
     let raw = skopeo(&["inspect", "--config", "--raw", &format!("oci:{}:{name}", at("store"))]);
     assert_eq!(raw.trim_end(), std::str::from_utf8(config.bytes()).unwrap());
     let umoci = |arguments: &[&str]| succeed(program("umoci").args(arguments));

@@ -100,7 +100,7 @@ fn full_disk_leaves_the_store_as_it_was() {
         Store::open(store.root()).unwrap();
         let temporaries: Vec<PathBuf> =
             files(store.root()).into_iter().filter(|path| path.to_string_lossy().ends_with(".tmp")).collect();
-        assert_eq!(temporaries, [PathBuf::new(); 0]);
+        assert!(temporaries.is_empty(), "{temporaries:?}");
         assert_eq!(store.verify(1 << 30, &Progress::silent()).unwrap().mismatches, []);
         store.gc(None, 0, false).unwrap();
     }
