@@ -11,7 +11,7 @@ use crate::oci;
 use crate::progress::Unit;
 use crate::rootfs::ReadAt;
 use crate::rootfs::flatten::{AclOverride, Flat, FlattenOptions, Flattener};
-use crate::rootfs::tar::{Positioned, Scanner, Sequential};
+use crate::rootfs::tar::{Positioned, Scanner};
 
 /// A merged source: the plan, and the bytes the plan refers to.
 pub struct Merged {
@@ -60,7 +60,7 @@ pub fn merge_with_acls(
                     flattener.add_layer(&mut Scanner::new(Positioned::new(&*layer.content, 0), limits)).context(at)?;
                 } else {
                     oci::scan_verified(layer, |reader| {
-                        flattener.add_layer(&mut Scanner::new(Sequential::new(reader), limits)).map(drop)
+                        flattener.add_layer(&mut Scanner::new(reader, limits)).map(drop)
                     })
                     .context(at)?;
                 }

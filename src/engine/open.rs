@@ -9,7 +9,7 @@ use crate::host;
 use crate::oci::{self, ImageSource, LayerSource, OpenedLayer};
 use crate::rootfs::idmap::IdMap;
 use crate::rootfs::walk::{DirectoryLayer, WalkOptions, WalkReport};
-use crate::rootfs::{FileRegion, ReadAt, shown};
+use crate::rootfs::{ReadAt, shown};
 use crate::store::Store;
 use crate::vocab::{Digest, EngineImage, ImageName, Map, Reference, Value};
 
@@ -86,13 +86,11 @@ fn open_resolved(
             image_of(found)
         }
         Reference::DockerArchive { file, name } => {
-            let file = Seekable::of(file, scratch)?;
-            image_of(oci::open_docker_archive(file.path(), name.as_ref(), scratch, &limits, surroundings.progress)?)
+            image_of(oci::open_docker_archive(file, name.as_ref(), scratch, &limits, surroundings.progress)?)
         }
         Reference::Oci { directory, tag } => image_of(oci::open_layout(directory, tag.as_deref())?),
         Reference::OciArchive { file, tag } => {
-            let file = Seekable::of(file, scratch)?;
-            image_of(oci::open_oci_archive(file.path(), tag.as_deref(), scratch, &limits, surroundings.progress)?)
+            image_of(oci::open_oci_archive(file, tag.as_deref(), scratch, &limits, surroundings.progress)?)
         }
         Reference::Registry(_) => {
             return Err(Error::new(Kind::Unsupported, "this version of castoff does not pull from registries")
@@ -177,33 +175,6 @@ fn open_directory(
     })
 }
 
-/// A file that can be read at any place: the one that was named, or a copy of what a pipe gives only once.
-enum Seekable<'a> {
-    Named(&'a Path),
-    Spooled(host::fs::TempFile),
-}
-
-impl<'a> Seekable<'a> {
-    fn of(path: &'a Path, scratch: &Path) -> Result<Self> {
-        let is_stream = host::fs::metadata(path)?.is_some_and(|metadata| !metadata.is_file() && !metadata.is_dir());
-        if !is_stream {
-            return Ok(Self::Named(path));
-        }
-        let mut stream = host::fs::open(path)?;
-        let mut copy = host::fs::TempFile::beside(&scratch.join("stream"), 0o600)?;
-        std::io::copy(&mut stream, &mut copy)
-            .context(|| format!("cannot keep what `{}` gives in `{}`", path.display(), scratch.display()))?;
-        Ok(Self::Spooled(copy))
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Named(path) => path,
-            Self::Spooled(copy) => copy.path(),
-        }
-    }
-}
-
 /// What the walk did not take, and why.
 fn left_out(report: &WalkReport) -> Vec<(String, String)> {
     let kinds = [
@@ -231,11 +202,7 @@ fn open_tar(path: &Path, scratch: &Path, surroundings: &Surroundings<'_>) -> Res
         return Err(Error::new(Kind::Usage, format!("`{}` is a folder, not a tar file", path.display()))
             .hint(format!("use `dir:{}`", path.display())));
     }
-    let seekable = Seekable::of(path, scratch)?;
-    let file = host::fs::open(seekable.path())?;
-    let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
-    let region = FileRegion { file: Arc::new(file), start: 0, size: metadata.len() };
-    oci::open_bare(Arc::new(region), scratch, &surroundings.spool_limits(), surroundings.progress)
+    oci::open_bare_file(path, scratch, &surroundings.spool_limits(), surroundings.progress)
 }
 
 /// The bare tars of all layers, compressed ones unfolded in `scratch`.
