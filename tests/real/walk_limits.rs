@@ -305,7 +305,7 @@ fn many_entries_take_little_memory_and_deep_ones_few_descriptors() {
 fn a_wrong_root_is_a_clear_error() {
     let scratch = tempfile::tempdir().unwrap();
     std::fs::write(scratch.path().join("file"), "").unwrap();
-    for (name, kind, words) in [("none", Kind::NotFound, "No such file"), ("file", Kind::Failed, "Not a directory")] {
+    for (name, kind, words) in [("none", Kind::NotFound, "No such file"), ("file", Kind::Usage, "is not a directory")] {
         let root = scratch.path().join(name);
         let opened = DirectoryLayer::open(&root, &WalkOptions::default(), Limits::default(), &Progress::silent());
         let error = opened.unwrap_err();
@@ -314,6 +314,53 @@ fn a_wrong_root_is_a_clear_error() {
     let few = Limits { entries: 1, ..Limits::default() };
     let opened = DirectoryLayer::open(scratch.path(), &WalkOptions::default(), few, &Progress::silent());
     assert_eq!(opened.unwrap_err().kind(), Kind::Limit);
+}
+
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|item| item.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_unpacking_killed_at_any_point_leaves_no_half_tree_and_the_next_one_finishes() {
+    require_root();
+    let scratch = tempfile::tempdir().unwrap();
+    let (tree, tar) = (scratch.path().join("tree"), scratch.path().join("t.tar"));
+    make_tree(&tree);
+    write_tar(&walk(&tree).0, &tar, 1 << 20);
+    let wanted = facts("dir", &tree);
+    for point in ["unpack.staging.made", "unpack.staging.before-rename", "unpack.staging.after-rename"] {
+        let folder = scratch.path().join(point);
+        std::fs::create_dir(&folder).unwrap();
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "walk_limits::killed_child", "--ignored"])
+            .env("CASTOFF_TEST_FOLDER", &folder)
+            .env("CASTOFF_FAULT", point)
+            .output()
+            .unwrap();
+        use std::os::unix::process::ExitStatusExt as _;
+        assert_eq!(output.status.signal(), Some(9), "{point}: {output:?}");
+        if point == "unpack.staging.after-rename" {
+            assert_eq!(names(&folder), ["out"], "{point}");
+        } else {
+            assert!(!folder.join("out").exists() && names(&folder).len() == 1, "{point}: {:?}", names(&folder));
+            unpack_file(&tar, &folder.join("out"), UnpackOptions::default()).unwrap();
+            assert_eq!(names(&folder), ["out"], "{point}");
+        }
+        assert_eq!(facts("dir", &folder.join("out")), wanted, "{point}");
+    }
+}
+
+#[test]
+#[ignore = "run by `an_unpacking_killed_at_any_point_leaves_no_half_tree_and_the_next_one_finishes`"]
+fn killed_child() {
+    let Some(folder) = child_folder() else { return };
+    unpack_file(&folder.with_file_name("t.tar"), &folder.join("out"), UnpackOptions::default()).unwrap();
 }
 
 #[test]

@@ -16,8 +16,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::progress::{Progress, Unit};
 use crate::rootfs::Limits;
 use crate::rootfs::findings::Findings;
@@ -91,8 +92,14 @@ impl DirectoryLayer {
     /// Walks the directory and gives it as a layer.
     pub fn open(root: &Path, options: &WalkOptions, limits: Limits, progress: &Progress) -> Result<(Self, WalkReport)> {
         let wrong = || format!("cannot walk `{}`", root.display());
-        let handle: OwnedFd =
-            rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(wrong)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle: OwnedFd = match rustix::fs::open(root, flags, Mode::empty()) {
+            Err(Errno::NOTDIR) => {
+                return Err(Error::new(Kind::Usage, format!("`{}` is not a directory", root.display()))
+                    .hint("a root filesystem in an archive is `tar:FILE`"));
+            }
+            other => other.context(wrong)?,
+        };
         let inode = inode::Inode::of(handle.try_clone().context(wrong)?).context(wrong)?;
         let mut stage = progress.stage(format!("reading {}", root.display()), None, Unit::Items);
         let mut scan = scan::Scan::new(handle.as_fd(), options, limits);
