@@ -13,6 +13,8 @@
 mod acl;
 #[path = "hermetic/aclfile.rs"]
 mod aclfile;
+#[path = "hermetic/call.rs"]
+mod call;
 #[path = "hermetic/compare.rs"]
 mod compare;
 #[path = "hermetic/config.rs"]
@@ -22,6 +24,8 @@ mod config;
 mod docker_client;
 #[path = "hermetic/doctor.rs"]
 mod doctor;
+#[path = "hermetic/document.rs"]
+mod document;
 #[path = "hermetic/idmap.rs"]
 mod idmap;
 #[path = "hermetic/image_archives.rs"]

@@ -24,6 +24,8 @@ mod layers;
 mod lxc;
 #[path = "real/salt.rs"]
 mod salt;
+#[path = "real/salt_values.rs"]
+mod salt_values;
 #[path = "real/sandbox.rs"]
 mod sandbox;
 #[path = "real/store.rs"]

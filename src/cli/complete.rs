@@ -14,6 +14,15 @@ pub(super) fn print(shell: clap_complete::Shell) -> Result<Exit> {
     });
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "castoff", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == clap_complete::Shell::Fish {
+        // The generator leaves the values of positional arguments out for this shell.
+        for function in function::functions() {
+            let summary = function.summary().replace('\\', "").replace('\'', "\\'");
+            script.push_str("complete -c castoff -n \"__fish_castoff_using_subcommand call\" -f -a ");
+            script.extend([function.name, " -d '", &summary, "'\n"]);
+        }
+    }
+    output::print(&script)?;
     Ok(0)
 }

@@ -15,8 +15,8 @@ pub use json::parse_json;
 use crate::error::{Error, Kind, Result};
 use crate::vocab::{Key, Map, Value};
 
-/// The deepest nesting of lists and maps that is read.
-pub const MAX_DEPTH: usize = 200;
+/// The deepest nesting of lists and maps that is read; what is printed as JSON stays below the limits of its readers.
+pub const MAX_DEPTH: usize = 100;
 
 /// The most scalars, lists and maps that one text may stand for, aliases unfolded.
 pub const MAX_NODES: usize = 2_000_000;

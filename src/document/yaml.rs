@@ -15,7 +15,12 @@ pub(super) fn load(text: &str) -> Result<Spanned, Problem> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let mark = error.marker();
-            Problem::new(Place { line: mark.line(), column: mark.col() + 1 }, error.info())
+            let place = Place { line: mark.line(), column: mark.col() + 1 };
+            match error.info() {
+                // The scanner counts brackets itself.
+                "recursion limit exceeded" => Problem::limit(place, format!("nested deeper than {MAX_DEPTH}")),
+                what => Problem::new(place, what),
+            }
         })?;
         let place = Place { line: span.start.line(), column: span.start.col() + 1 };
         match event {

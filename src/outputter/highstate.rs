@@ -31,6 +31,7 @@ struct Counts {
     succeeded: usize,
     unchanged: usize,
     failed: usize,
+    /// States with warnings that are shown whole: Salt counts no others.
     warnings: usize,
     changed: usize,
     milliseconds: f64,
@@ -62,7 +63,12 @@ fn report(host: &str, states: &Map, style: &Style) -> String {
         } else if state.would_change() {
             host_color = colors.light_yellow;
         }
-        state.show(style, &mut lines);
+        if state.is_terse(style) {
+            lines.push(state.terse());
+        } else {
+            state.full(style, &mut lines);
+            counts.warnings += usize::from(state.record.get("warnings").is_some());
+        }
     }
     summary(host, &counts, colors, &mut lines);
     lines.insert(0, format!("{host_color}{}:{}", defused(host), colors.end));
@@ -78,7 +84,6 @@ fn count(counts: &mut Counts, state: &State<'_>) {
         counts.succeeded += 1;
     }
     counts.changed += usize::from(state.changed());
-    counts.warnings += usize::from(state.record.get("warnings").is_some());
     let duration = match state.record.get("duration") {
         Some(Value::Float(number)) => *number,
         #[expect(clippy::cast_precision_loss, reason = "milliseconds")]
@@ -150,14 +155,13 @@ impl<'run> State<'run> {
         }
     }
 
-    fn show(&self, style: &Style, lines: &mut Vec<String>) {
-        let terse = match style.states.mode {
+    fn is_terse(&self, style: &Style) -> bool {
+        match style.states.mode {
             StateMode::Full => false,
             StateMode::Terse => true,
             StateMode::Mixed => !self.failed(),
             StateMode::Changes => self.is_well() && !self.changed(),
-        };
-        if terse { lines.push(self.terse()) } else { self.full(style, lines) }
+        }
     }
 
     fn terse(&self) -> String {

@@ -1,362 +1,190 @@
-//! castoff beside the real Salt: the same words typed the same, the same values printed the same.
-//!
-//! `CASTOFF_TEST_VENV` names a Python environment with what `tests/real/requirements.txt` lists.
+//! `castoff call` beside `salt-call`: the same words, the same output, the same exit code.
 
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 
-use castoff::document;
-use castoff::outputter::{Outputter, Style, python};
-use castoff::vocab::{Key, Value};
+use crate::harness::python_program;
 
-fn venv(program: &str) -> PathBuf {
-    let venv = std::env::var_os("CASTOFF_TEST_VENV").expect("CASTOFF_TEST_VENV names a Python environment with Salt");
-    PathBuf::from(venv).join("bin").join(program)
+/// A run of `castoff call` and of `salt-call` with the same words.
+struct Both {
+    words: Vec<String>,
+    castoff: Output,
+    salt: Output,
 }
 
-/// What a Python program in Salt's environment prints for this input.
-fn python(program: &str, input: &str) -> String {
-    let mut child = Command::new(venv("python"))
-        .args(["-W", "ignore", "-c", program])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
+fn both(config: &Path, words: &[&str]) -> Both {
+    let castoff = Command::new(env!("CARGO_BIN_EXE_castoff"))
+        .arg("call")
+        .args(words)
+        .env("CASTOFF_STATE_DIR", config.join("state"))
+        .output()
         .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap()
+    let salt = python_program("salt-call")
+        .env("PYTHONWARNINGS", "ignore")
+        .args(["--local", "--skip-grains", "--id=m1", "-c"])
+        .arg(config)
+        .args(words)
+        .output()
+        .unwrap();
+    Both { words: words.iter().map(|word| (*word).to_owned()).collect(), castoff, salt }
 }
 
-/// A small generator with a fixed seed: the same words in every run.
-struct Words(u64);
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
 
-impl Words {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
+impl Both {
+    /// Exit codes and whole outputs are the same.
+    fn agree(&self) {
+        assert_eq!(
+            lossy(&self.castoff.stdout),
+            lossy(&self.salt.stdout),
+            "{:?}: {}",
+            self.words,
+            lossy(&self.castoff.stderr)
+        );
+        self.agree_on_code();
     }
 
-    fn word(&mut self, pieces: &[&str], most: usize) -> String {
-        let count = 1 + self.below(most);
-        (0..count).map(|_| pieces[self.below(pieces.len())]).collect()
+    fn agree_on_code(&self) {
+        assert_eq!(
+            self.castoff.status.code(),
+            self.salt.status.code(),
+            "{:?}: {}",
+            self.words,
+            lossy(&self.salt.stderr)
+        );
     }
-}
 
-const YAMLIFY: &str = "
-import sys, json, salt.utils.args
-for line in sys.stdin:
-    print(json.dumps(repr(salt.utils.args.yamlify_arg(json.loads(line)))))
-";
-
-/// Words whose type differs, as `word: castoff's / Salt's`.
-fn typed_otherwise(words: &[String]) -> Vec<String> {
-    let input: String = words.iter().map(|word| serde_json::to_string(word).unwrap() + "\n").collect();
-    let output = python(YAMLIFY, &input);
-    let salt: Vec<String> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(salt.len(), words.len());
-    words
-        .iter()
-        .zip(salt)
-        .map(|(word, salt)| (word, python::repr(&document::argument(word)), salt))
-        .filter(|(_, ours, salt)| ours != salt)
-        .map(|(word, ours, salt)| format!("{word:?}: {ours} / {salt}"))
-        .collect()
-}
-
-#[test]
-fn scalars_are_typed_as_salt_types_them() {
-    let pieces = [
-        "0",
-        "1",
-        "7",
-        "9",
-        "12",
-        "60",
-        "_",
-        "-",
-        "+",
-        ".",
-        ":",
-        "e",
-        "E",
-        "x",
-        "b",
-        "o",
-        "0x",
-        "0b",
-        "inf",
-        "nan",
-        "NaN",
-        "2026-01-01",
-        "T",
-        " ",
-        "Z",
-        "00:00:00",
-    ];
-    let mut source = Words(1);
-    let mut words: Vec<String> = (0..20_000).map(|_| source.word(&pieces, 6)).collect();
-    words.extend(
-        [
-            "true",
-            "True",
-            "TRUE",
-            "tRue",
-            "yes",
-            "Yes",
-            "on",
-            "off",
-            "n",
-            "y",
-            "null",
-            "~",
-            "None",
-            "none",
-            "",
-            " ",
-            "---",
-            "...",
-            "--- a",
-            "<<",
-            "=",
-            "  sp ",
-            "\ta",
-            "a\n",
-            "é",
-            "😀",
-            "\u{a0}1",
-            "\u{7f}",
-            "\u{feff}1",
-            "!!int 5",
-            "!!str 5",
-            "!!float 5",
-            "!!bool yes",
-            "! 5",
-            "!",
-            "|",
-            ">",
-            "-",
-            "?",
-            ":",
-            "%",
-            "@",
-            "`",
-            "&a",
-            "&a b",
-            "*a",
-            "!x",
-            "!!x",
-            "1e3",
-            "089",
-            "0o17",
-            "'5'",
-            "\"5\"",
-            "\"\\n\"",
-            "'it''s'",
-            "a: b",
-            "- a",
-            "key:",
-            "#foo",
-            "foo #bar",
-            "1 #bar",
-            "[1] # x",
-            "a: 1 # x",
-            "- 1 # x",
-        ]
-        .map(str::to_owned),
-    );
-    let wrong = typed_otherwise(&words);
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), words.len(), wrong[..wrong.len().min(150)].join("\n"));
-}
-
-#[test]
-fn flow_collections_are_typed_as_salt_types_them() {
-    let pieces = [
-        "[", "]", "{", "}", ",", ", ", ": ", ":", "a", "b", "1", "'", "\"", " ", "#", "&x ", "*x", "!", "!!str ", "?",
-        "? ", "- ", "|", "null", "<<", "yes", "é", "\\", "1.5", "{a: 1}", "[1, 2]", "%", "@", "=",
-    ];
-    let mut source = Words(2);
-    let mut words: Vec<String> = (0..20_000).map(|_| source.word(&pieces, 8)).collect();
-    for (open, close) in [("[", "]"), ("{", "}")] {
-        words.extend((0..10_000).map(|_| format!("{open}{}{close}", source.word(&pieces, 7))));
-    }
-    // Left to libyaml: block collections with a comment in one line, and a `]` that it swallows behind `?`.
-    words.retain(|word| !word.contains("? ]") && (!word.contains('#') || word.starts_with(['[', '{'])));
-    assert!(words.len() > 30_000);
-    let wrong = typed_otherwise(&words);
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), words.len(), wrong[..wrong.len().min(150)].join("\n"));
-}
-
-const OUTPUT: &str = r#"
-import sys, json, salt.config, salt.output
-nan, inf = float('nan'), float('inf')
-made = {}
-for line in sys.stdin:
-    out, indent, color, retcode, data = json.loads(line)
-    if not made:
-        mine = dict(salt.config.DEFAULT_MINION_OPTS, output=out, color=color)
-        if indent is not None:
-            mine['output_indent'] = indent
-        made[out] = salt.output.get_printout(out, mine)
-        salt.output.get_printout = lambda out, opts: made[out]
-    print(json.dumps(salt.output.try_printout(eval(data), out, {}, _retcode=retcode)))
-"#;
-
-/// Values with all that outputters stumble over.
-fn value(words: &mut Words, depth: usize) -> Value {
-    let texts = [
-        "",
-        " ",
-        "a",
-        "yes",
-        "no",
-        "null",
-        "~",
-        "1",
-        "010",
-        "1.5",
-        "1e3",
-        "1.0e+3",
-        "2026-01-01",
-        "=",
-        "<<",
-        "a: b",
-        "a:",
-        ":a",
-        "- a",
-        "-",
-        "?",
-        "? a",
-        "#a",
-        "a #b",
-        "a#b",
-        "[a]",
-        "{a}",
-        "a, b",
-        "'",
-        "\"",
-        "it's",
-        "it's \"x\"",
-        "%",
-        "@a",
-        "`a",
-        "&a",
-        "*a",
-        "!a",
-        "|",
-        ">",
-        "---",
-        "--- a",
-        "...",
-        "a\nb",
-        "a\n",
-        "\na",
-        "a\n\nb",
-        "a\r\nb",
-        "a \nb",
-        "a\n b",
-        " a",
-        "a ",
-        "\ta",
-        "a\tb",
-        "é",
-        "日本語",
-        "😀",
-        "\u{a0}",
-        "\u{85}",
-        "\u{2028}",
-        "\u{feff}",
-        "\u{0}",
-        "\u{1b}[31m",
-        "\u{7f}",
-        "\\",
-        "a\\b",
-        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty",
-        "it's one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen: sixteen seventeen eighteen nineteen",
-        "tab\tone two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen  sixteen seventeen eighteen nineteen",
-        "lines\none two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen\nsixteen seventeen eighteen nineteen",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    ];
-    let scalar = |words: &mut Words| match words.below(10) {
-        0 => Value::Null,
-        1 => Value::Bool(words.below(2) == 0),
-        2 => Value::Int([0, -1, 7, 1 << 40, -(1 << 100)][words.below(5)]),
-        3 => Value::Float(
-            [0.0, -0.0, 1.5, 1e16, 1e-7, 123456.789, 1e300, f64::INFINITY, f64::NEG_INFINITY][words.below(9)],
-        ),
-        _ => Value::from(texts[words.below(texts.len())]),
-    };
-    match words.below(if depth > 4 { 3 } else { 6 }) {
-        0..=2 => scalar(words),
-        3 => Value::List((0..words.below(5)).map(|_| value(words, depth + 1)).collect()),
-        _ => {
-            let mixed = words.below(5) == 0;
-            let members = (0..words.below(6)).map(|_| {
-                let key = match scalar(words) {
-                    key @ Value::String(_) => key,
-                    // Equal keys of two types are one key in Python.
-                    Value::Bool(_) | Value::Float(_) if mixed => Value::from("f"),
-                    key if mixed => key,
-                    key => Value::from(python::text(&key)),
-                };
-                (Key::try_from(key).unwrap(), value(words, depth + 1))
-            });
-            Value::Map(members.collect::<Vec<_>>().into_iter().collect())
+    /// Both say this on stderr.
+    fn say(&self, words: &str) {
+        for (program, output) in [("castoff", &self.castoff), ("salt-call", &self.salt)] {
+            assert!(lossy(&output.stderr).contains(words), "{program} {:?}: {}", self.words, lossy(&output.stderr));
         }
     }
 }
 
-/// Texts that differ, of this many values in this style.
-fn written_otherwise(name: &str, values: &[Value], style: &Style) -> Vec<String> {
-    let request = |value: &Value| {
-        let data = python::repr(value);
-        serde_json::json!([name, style.indent, style.color, style.retcode, data]).to_string() + "\n"
+/// A configuration folder for a minion without a master.
+fn minion() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().display();
+    std::fs::write(
+        folder.path().join("minion"),
+        format!("root_dir: {root}\nid: m1\nfile_client: local\nlog_file: {root}/log\n"),
+    )
+    .unwrap();
+    folder
+}
+
+const DATA: &str = "{b: [1, [2, {c: ~}], 'it''s', \"x\\ny\"], a: 'yes', 1.5: é, d: 1e16, e: 2026-01-01, f: {}}";
+
+#[test]
+fn calls_answer_as_salt_call_answers() {
+    let config = minion();
+    let config = config.path();
+    let words: Vec<&str> = "1 1.5 true yes on y None ~ 010 0x10 0o17 1e3 .5 1_000 1,000 2026-01-01 12:30:45 [1,2] {a: {not !x a=b= x-y=1 1a=2 a==b http://h/?q=1 d= g=x=y c=None"
+        .split(' ')
+        .collect();
+    let with = |function: &'static str, options: &[&'static str]| {
+        let mut all = vec![function];
+        all.extend(&words);
+        all.extend(["", "  sp ", "#foo", "foo #bar", "a\tb", "é=ü", "12345678901234567890"]);
+        all.extend(options);
+        both(config, &all).agree();
     };
-    let salt = python(OUTPUT, &values.iter().map(request).collect::<String>());
-    let salt: Vec<String> = salt.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(salt.len(), values.len());
-    let outputter = Outputter::named(name).unwrap();
-    values
-        .iter()
-        .zip(salt)
-        .map(|(value, salt)| (value, outputter.write(value, style), salt))
-        .filter(|(_, ours, salt)| ours != salt)
-        .map(|(value, ours, salt)| format!("{}\n--- ours\n{ours}\n--- Salt\n{salt}\n", python::repr(value)))
-        .collect()
+    with("test.arg_clean", &["--out=json"]);
+    with("test.arg_clean", &[]);
+    with("test.arg_clean", &["--out=yaml", "--no-parse=d,x-y"]);
+    for options in [
+        &["--out=nested"][..],
+        &["--out=json"],
+        &["--out=json", "--out-indent=-1"],
+        &["--out=yaml"],
+        &["--out=yaml", "--out-indent=4"],
+        &["--out=raw"],
+        &["--out=txt"],
+        &["--out=text"],
+        &["--out=pprint"],
+        &["--out=highstate"],
+        &["--force-color"],
+    ] {
+        let mut all = vec!["test.echo", DATA];
+        all.extend(options);
+        both(config, &all).agree();
+    }
+    for words in [
+        &["test.ping"][..],
+        &["test.ping", "--out=json"],
+        &["test.echo", ""],
+        &["test.echo", "None"],
+        &["test.echo", "{result: False}"],
+        &["test.echo", "{success: False}", "--out=json"],
+        &["test.retcode", "3"],
+        &["test.retcode", "3", "--retcode-passthrough"],
+        &["test.true"],
+        &["test.ping", "-l", "quiet"],
+        &["--", "test.echo", "-3"],
+        &["sys.list_functions", "test.pi*", "--out=json"],
+        &["sys.list_modules", "test", "--out=yaml"],
+        &["sys.argspec", "test.echo", "--out=json"],
+        &["sys.argspec", "test.ping"],
+    ] {
+        both(config, words).agree();
+    }
 }
 
 #[test]
-fn values_are_written_as_salt_writes_them() {
-    let mut words = Words(3);
-    let values: Vec<Value> = (0..3_000).map(|_| Value::map([("local", value(&mut words, 0))])).collect();
-    // JSON with NaN and Infinity is castoff's own.
-    let finite: Vec<Value> = values.iter().filter(|value| !python::repr(value).contains("inf")).cloned().collect();
-    let plain = Style::default();
-    for (name, values, style) in [
-        ("nested", &values, plain.clone()),
-        ("nested", &values, Style { color: true, retcode: 1, ..plain.clone() }),
-        ("json", &finite, plain.clone()),
-        ("json", &finite, Style { indent: Some(-1), ..plain.clone() }),
-        ("json", &finite, Style { indent: Some(0), ..plain.clone() }),
-        ("yaml", &values, plain.clone()),
-        ("yaml", &values, Style { indent: Some(4), ..plain.clone() }),
-        ("yaml", &values, Style { indent: Some(-1), ..plain.clone() }),
-        ("raw", &values, plain.clone()),
-        ("txt", &values, plain.clone()),
-        ("pprint", &values, plain.clone()),
-        ("pprint", &values, Style { indent: Some(3), ..plain.clone() }),
+fn wrong_calls_are_told_as_salt_call_tells_them() {
+    let config = minion();
+    for (words, told) in [
+        (
+            &["test.echo"][..],
+            "\nPassed invalid arguments: echo() missing 1 required positional argument: 'text'.\n\nUsage:\n",
+        ),
+        (
+            &["test.echo", "a", "b"],
+            "\nPassed invalid arguments: echo() takes 1 positional argument but 2 were given.\n\nUsage:\n",
+        ),
+        (
+            &["test.ping", "x"],
+            "\nPassed invalid arguments: ping() takes 0 positional arguments but 1 was given.\n\nUsage:\n",
+        ),
+        (
+            &["test.echo", "a", "text=b"],
+            "\nPassed invalid arguments: echo() got multiple values for argument 'text'.\n\nUsage:\n",
+        ),
+        (&["test.echo", "a", "c=3", "z=[1,'x']"], "The following keyword arguments are not valid: c=3, z=[1, 'x']\n"),
+        (&["nothing.at_all"], "'nothing.at_all' is not available.\n"),
+        (&["nothing.at_all", "--out=json"], "'nothing.at_all' is not available.\n"),
+        (&["test.ping", "--out=nope"], "[ERROR   ] Invalid outputter nope specified, fall back to nested"),
+        (
+            &["test.ping", "--out=newline_values_only"],
+            "[ERROR   ] Invalid outputter newline_values_only specified, fall back to nested",
+        ),
     ] {
-        let wrong = written_otherwise(name, values, &style);
-        assert!(
-            wrong.is_empty(),
-            "{name} {style:?}: {} of {}:\n{}",
-            wrong.len(),
-            values.len(),
-            wrong.iter().min_by_key(|text| text.len()).unwrap()
-        );
+        let both = both(config.path(), words);
+        both.agree_on_code();
+        both.say(told);
+        let stdout = |output: &Output| !output.stdout.is_empty();
+        assert_eq!(stdout(&both.castoff), stdout(&both.salt), "{words:?}");
     }
+    // Salt's exit code of a usage error is the shell's 64 too.
+    for words in [&["test.arg", "-3"][..], &["test.ping", "-l", "loud"], &["--no-such-option", "test.ping"], &[]] {
+        both(config.path(), words).agree_on_code();
+    }
+}
+
+#[test]
+fn metadata_has_salts_members_in_salts_order() {
+    let config = minion();
+    let both = both(config.path(), &["test.echo", "010", "--metadata", "--out=json", "--id=m1"]);
+    both.agree_on_code();
+    let without_jid = |output: &Output| {
+        let mut value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(value["local"]["jid"].as_str().unwrap().len(), 20);
+        value["local"]["jid"] = serde_json::Value::Null;
+        // Members keep their order here.
+        value.to_string()
+    };
+    assert_eq!(without_jid(&both.castoff), without_jid(&both.salt));
 }

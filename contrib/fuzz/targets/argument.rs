@@ -13,7 +13,8 @@ fuzz_target!(|data: &[u8]| {
         for name in Outputter::NAMES {
             let text = Outputter::named(name).unwrap().write(value, &Style::default());
             if name == "json" {
-                let json = parse_json(&text, "output");
+                // `{1: a, "1": b}` has two keys of one name in JSON, as Python writes it.
+                let json = serde_json::from_str::<serde_json::Value>(&text);
                 assert!(json.is_ok(), "{json:?}: {text}");
             }
         }
