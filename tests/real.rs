@@ -11,6 +11,8 @@
 
 #[path = "real/acl.rs"]
 mod acl;
+#[path = "real/demo.rs"]
+mod demo;
 #[path = "real/docker.rs"]
 mod docker;
 #[allow(dead_code, reason = "each subject uses what it needs")]
@@ -22,12 +24,16 @@ mod images;
 mod layers;
 #[path = "real/lxc.rs"]
 mod lxc;
+#[path = "real/readme.rs"]
+mod readme;
 #[path = "real/salt.rs"]
 mod salt;
 #[path = "real/salt_values.rs"]
 mod salt_values;
 #[path = "real/sandbox.rs"]
 mod sandbox;
+#[path = "real/states.rs"]
+mod states;
 #[path = "real/store.rs"]
 mod store;
 #[path = "real/tar.rs"]
