@@ -10,7 +10,8 @@ mod options;
 mod output;
 mod progress;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
@@ -29,11 +30,23 @@ pub fn main() -> ExitCode {
         return code;
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // Programs that castoff stands in for as a link of their name get their own front door here.
-    ExitCode::from(run(&arguments).unwrap_or_else(|error| {
+    ExitCode::from(stood_in_for(&arguments).and_then(|()| run(&arguments)).unwrap_or_else(|error| {
         output::complain(&error.render());
         error.kind().exit_code()
     }))
+}
+
+/// Refuses to be a program that castoff is to stand in for under a link of its name, and cannot yet.
+fn stood_in_for(arguments: &[OsString]) -> Result<()> {
+    const PROGRAMS: [&str; 3] = ["disk-image-create", "lvh", "simplestreams-builder"];
+    let name = arguments.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str);
+    match name.filter(|name| PROGRAMS.contains(name)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Error::new(Kind::Unsupported, format!("castoff {} cannot be `{name}` yet", env!("CARGO_PKG_VERSION")))
+                .hint("call the program itself by its path; `castoff --help` shows what castoff can do"))
+        }
+    }
 }
 
 fn run(arguments: &[OsString]) -> Result<Exit> {

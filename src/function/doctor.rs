@@ -41,18 +41,6 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program {
-        name: "newuidmap",
-        version: &[],
-        needed_for: "refresh scripts in a root filesystem of the store, by an ordinary user",
-        package: "uidmap",
-    },
-    Program {
-        name: "newgidmap",
-        version: &[],
-        needed_for: "refresh scripts in a root filesystem of the store, by an ordinary user",
-        package: "uidmap",
-    },
-    Program {
         name: "mmdebstrap",
         version: &["--version"],
         needed_for: "making a Debian root filesystem to build from (`make demo`)",
@@ -77,9 +65,10 @@ fn doctor(_: &Call, context: &Context) -> Result<Value> {
     let state = state_folder(&context.config.state_dir, &mut problems)?;
     let engine = docker_engine(context, &mut problems);
     let programs = Value::map(PROGRAMS.iter().map(|program| (program.name, look_at(program))));
-    let namespaces = match abilities::user_namespaces()? {
-        Ok(()) => "yes".to_owned(),
-        Err(why) => format!("no: {why}; refresh scripts in a root filesystem of the store need root here"),
+    let sandbox = if abilities::may_mount()? {
+        "yes"
+    } else {
+        "no: needs root with CAP_SYS_ADMIN; only refresh scripts in images of the store and of archives need it"
     };
     let overlay = if abilities::file_system("overlay")? {
         "yes"
@@ -97,7 +86,7 @@ fn doctor(_: &Call, context: &Context) -> Result<Value> {
             "kernel",
             Value::map([
                 ("release", Value::from(abilities::kernel_release()?)),
-                ("user_namespaces", Value::from(namespaces)),
+                ("sandbox", Value::from(sandbox)),
                 ("overlayfs", Value::from(overlay)),
             ]),
         ),

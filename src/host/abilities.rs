@@ -55,28 +55,13 @@ pub fn file_system(name: &str) -> Result<bool> {
     Ok(known.lines().any(|line| line.split_whitespace().last() == Some(name)))
 }
 
-/// Whether this process may make user namespaces, else why not.
-pub fn user_namespaces() -> Result<std::result::Result<(), String>> {
-    let setting = |path: &str| -> Result<Option<String>> {
-        let path = Path::new(path);
-        Ok(if fs::exists(path)? { Some(fs::read_text(path)?.trim().to_owned()) } else { None })
-    };
-    if !fs::exists(Path::new("/proc/self/ns/user"))? {
-        return Ok(Err("the kernel has no user namespaces".to_owned()));
-    }
-    if setting("/proc/sys/user/max_user_namespaces")?.as_deref() == Some("0") {
-        return Ok(Err("sysctl user.max_user_namespaces is 0".to_owned()));
-    }
-    if super::process::is_root() {
-        return Ok(Ok(()));
-    }
-    if setting("/proc/sys/kernel/unprivileged_userns_clone")?.as_deref() == Some("0") {
-        return Ok(Err("sysctl kernel.unprivileged_userns_clone is 0".to_owned()));
-    }
-    if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")?.as_deref() == Some("1") {
-        return Ok(Err("sysctl kernel.apparmor_restrict_unprivileged_userns is 1".to_owned()));
-    }
-    Ok(Ok(()))
+/// Whether this process may make namespaces and mount in them: root on a host is, root in a container often not.
+pub fn may_mount() -> Result<bool> {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let status = fs::read_text(Path::new("/proc/self/status"))?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    Ok(effective >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 /// The running kernel's release.

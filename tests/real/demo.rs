@@ -47,10 +47,7 @@ fn another_program_reads_the_demos_store(castoff: &Castoff) {
     let bundle = castoff.scratch().join("bundle");
     let store = castoff.state().join("store");
     succeed(
-        program("umoci")
-            .arg("unpack")
-            .arg(format!("--image={}:castoff/demo:packed", store.display()))
-            .arg(&bundle),
+        program("umoci").arg("unpack").arg(format!("--image={}:castoff/demo:packed", store.display())).arg(&bundle),
     );
     let facl = |folder: &Path| {
         let text = succeed(program("getfacl").args(["-R", "-n", "srv/demo"]).current_dir(folder));
@@ -67,7 +64,8 @@ fn the_package_installs(castoff: &Castoff) {
     let target = castoff.scratch().join("target");
     let build = |folder: &str| {
         let mut command = in_checkout("contrib/make/deb.sh", castoff);
-        let package = succeed(command.env("CARGO_TARGET_DIR", target.join(folder)).env("SOURCE_DATE_EPOCH", "1700000000"));
+        let package =
+            succeed(command.env("CARGO_TARGET_DIR", target.join(folder)).env("SOURCE_DATE_EPOCH", "1700000000"));
         std::path::PathBuf::from(package.trim())
     };
     let package = build("one");

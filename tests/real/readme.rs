@@ -60,9 +60,7 @@ with tarfile.open("layered.tar", "w") as archive:
 END
         docker load -q -i layered.tar
     "#;
-    succeed(
-        Command::new("bash").args(["-euc", script]).current_dir(folder).env("DOCKER_HOST", docker_host()),
-    );
+    succeed(Command::new("bash").args(["-euc", script]).current_dir(folder).env("DOCKER_HOST", docker_host()));
 }
 
 #[test]
@@ -70,7 +68,8 @@ fn every_example_of_the_readme_runs_and_prints_what_it_shows() {
     harness::require_root();
     let castoff = Castoff::new();
     let folder = castoff.scratch();
-    let _images = [DockerImage("castoff-test-readme:1".to_owned()), DockerImage("castoff-test-readme:packed".to_owned())];
+    let _images =
+        [DockerImage("castoff-test-readme:1".to_owned()), DockerImage("castoff-test-readme:packed".to_owned())];
     prepare(folder);
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_castoff"), folder.join("castoff")).unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());

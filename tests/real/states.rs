@@ -64,7 +64,10 @@ fn the_image_state_makes_an_image_once() {
 
     let state = only(salt_call(&castoff, &["state.apply", "castoff.image", &pillar, "test=True"]));
     assert_eq!(state["result"], serde_json::Value::Null, "{state:#}");
-    assert!(!castoff.state().join("store/index.json").exists() || !castoff.run(["call", "image.list"]).contains("state/made"));
+    assert!(
+        !castoff.state().join("store/index.json").exists()
+            || !castoff.run(["call", "image.list"]).contains("state/made")
+    );
 
     let state = only(salt_call(&castoff, &["state.apply", "castoff.image", &pillar]));
     assert_eq!((&state["result"], state["changes"]["retcode"].as_i64()), (&true.into(), Some(0)), "{state:#}");
