@@ -115,6 +115,7 @@ pub(super) fn prepare(
         split_acl_layer: request.layers == LayerCount::Two,
         base_layers: base.count,
         text_acls: matches!(destination, Reference::Tar(_)),
+        keep_sparse: tree,
     };
     let merged = merge(&opened, options, &scratch, surroundings)?;
     Ok(Prepared { opened, merged, base, destination, report })

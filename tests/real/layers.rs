@@ -86,6 +86,8 @@ fn assert_exact_in_docker(folder: &Path, layers: &[&str]) {
     let process = docker(&["inspect", "-f", "{{.State.Pid}}", &container.0]);
     let root = PathBuf::from(format!("/proc/{}/root", process.trim()));
     assert_same("docker", &facts(&folder.join("after")), &facts(&root));
+    // What it cannot put together again it can neither save nor push.
+    docker(&["save", "-o", folder.join("again.tar").to_str().unwrap(), &image.0]);
 }
 
 /// Unpacks the layers with umoci and compares.
@@ -159,4 +161,47 @@ fn layers_as_they_are_would_not_be_exact() {
     let process = docker(&["inspect", "-f", "{{.State.Pid}}", &container.0]);
     let found = facts(&PathBuf::from(format!("/proc/{}/root", process.trim())));
     assert_ne!(facts(&folder.path().join("before")), found);
+}
+
+/// What a process changes in a container: deletions, directories made anew, links broken and made, types changed.
+const CHANGES: [&str; 2] = [
+    "cd /t; rm deleted; rm -rf opaque; mkdir opaque; echo new > opaque/new; rm -rf anew/old; mv h2 moved; \
+     echo more >> h1; rm becomes-directory; mkdir becomes-directory; echo x > becomes-directory/x; \
+     rm -rf becomes-file; ln -s /etc/shadow becomes-file; chmod 700 locked; chown 9:9 suid; ln cap cap3; touch later",
+    "cd /t; rm -rf shared; mkdir -p shared/sub; echo 1 > shared/sub/one; rm later; ln moved again; rm cap; \
+     rm -rf opaque; echo file > opaque; mkdir -p a/b/c; touch a/b/c/d; chmod 1777 a",
+];
+
+#[test]
+fn layers_that_the_engine_made_merge_to_what_it_shows() {
+    let folder = made();
+    let base = merge(folder.path(), &["layer0.tar"], FlattenOptions::default()).remove(0);
+    let image = DockerImage::unique("layers-engine");
+    let first = archive(folder.path(), &image.0, &[&base]);
+    docker(&["load", "-i", first.to_str().unwrap()]);
+    for change in CHANGES {
+        let changed = docker(&["run", "-d", "--network=none", &image.0, "/bin/busybox", "sh", "-c", change]);
+        let changed = Container(changed.trim().to_owned());
+        assert_eq!(docker(&["wait", &changed.0]).trim(), "0", "{}", docker(&["logs", &changed.0]));
+        docker(&["commit", "-c", r#"CMD ["/bin/busybox", "sleep", "600"]"#, &changed.0, &image.0]);
+    }
+    let saved = folder.path().join("saved.tar");
+    docker(&["save", "-o", saved.to_str().unwrap(), &image.0]);
+    let script = "import json, tarfile\nwith tarfile.open('saved.tar') as t:\n  \
+                  for n, name in enumerate(json.load(t.extractfile('manifest.json'))[0]['Layers']):\n    \
+                  open(f'saved{n}.tar', 'wb').write(t.extractfile(name).read())";
+    succeed(program("python3").args(["-c", script]).current_dir(folder.path()));
+    let merged = merge(folder.path(), &["saved0.tar", "saved1.tar", "saved2.tar"], FlattenOptions::default()).remove(0);
+
+    let packed = DockerImage::unique("layers-packed");
+    let second = archive(folder.path(), &packed.0, &[&merged]);
+    docker(&["load", "-i", second.to_str().unwrap()]);
+    let shown = |image: &DockerImage| {
+        let container = Container(docker(&["run", "-d", "--network=none", &image.0]).trim().to_owned());
+        let process = docker(&["inspect", "-f", "{{.State.Pid}}", &container.0]);
+        facts(&PathBuf::from(format!("/proc/{}/root", process.trim())))
+    };
+    let source = shown(&image);
+    assert!(source.contains(r#""shared/sub/one""#) && !source.contains(r#""shared/own""#));
+    assert_same("docker", &source, &shown(&packed));
 }

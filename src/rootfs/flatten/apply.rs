@@ -339,6 +339,9 @@ fn flags(member: &Member) -> Result<u16> {
             flags |= flag::TEXT;
         }
     }
+    if member.sparse.is_some() {
+        flags |= flag::SPARSE;
+    }
     if entry.kind == (EntryKind::CharDevice { major: 0, minor: 0 }) {
         flags |= flag::ZERO_DEVICE;
     }

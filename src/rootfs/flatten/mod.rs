@@ -44,11 +44,15 @@ pub struct FlattenOptions {
     pub base_layers: usize,
     /// Write ACLs as text too, for users of GNU tar.
     pub text_acls: bool,
+    /// Keep sparse files sparse. Not for images: Docker refuses GNU's old form when it loads, and an image with any of
+    /// the PAX forms when it saves or pushes it (20.10: "could not verify layer data"); engines unpack full blocks
+    /// anyway.
+    pub keep_sparse: bool,
 }
 
 impl Default for FlattenOptions {
     fn default() -> Self {
-        Self { acls: true, split_acl_layer: false, base_layers: 0, text_acls: false }
+        Self { acls: true, split_acl_layer: false, base_layers: 0, text_acls: false, keep_sparse: false }
     }
 }
 
@@ -158,6 +162,8 @@ impl Flattener {
         for part in parts {
             let (output, tally) = OutputLayer::plan(&plan, *part, layers)?;
             self.report.guards += tally.guards;
+            self.report.expanded += tally.expanded;
+            self.report.expanded_bytes += tally.expanded_bytes;
             self.report.whiteouts_written += tally.whiteouts;
             self.report.bytes_out += output.size();
             outputs.push(output);

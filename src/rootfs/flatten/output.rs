@@ -3,12 +3,12 @@
 //! What is untouched is copied as raw blocks, neighbours in one piece; everything else gets new header blocks before
 //! its raw content. Both the size and the bytes come from the same decision (`Plan::cast`), taken again each time.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result, from_io};
 use crate::rootfs::acl::Acl;
-use crate::rootfs::tar::{self, Change, Member, TextAcls};
+use crate::rootfs::tar::{self, Change, Member, SparseMap, TextAcls};
 use crate::rootfs::{Entry, EntryKind, Timestamp};
 
 use super::metadata::Metadata;
@@ -28,10 +28,27 @@ struct Range {
     end: u64,
 }
 
-/// How an item is written: new header blocks, if any, and then a range of a layer.
+/// How an item is written: new header blocks, if any, and then a range of a layer or the bytes of a sparse file.
 struct Cast {
     head: Vec<u8>,
     range: Range,
+    expanded: Option<Box<Member>>,
+}
+
+impl Cast {
+    fn new(head: Vec<u8>, range: Range) -> Self {
+        Self { head, range, expanded: None }
+    }
+
+    /// How many bytes a sparse file has in full.
+    fn expanded_bytes(&self) -> Option<u64> {
+        self.expanded.as_ref().and_then(|member| member.sparse.as_ref()).map(SparseMap::real_size)
+    }
+
+    fn size(&self) -> u64 {
+        let expanded = self.expanded_bytes().map_or(0, |size| size + tar::content_padding(size));
+        self.head.len() as u64 + (self.range.end - self.range.start) + expanded
+    }
 }
 
 /// One layer of the result.
@@ -54,6 +71,8 @@ impl std::fmt::Debug for OutputLayer {
 pub(super) struct Tally {
     pub(super) guards: u64,
     pub(super) whiteouts: u64,
+    pub(super) expanded: u64,
+    pub(super) expanded_bytes: u64,
 }
 
 impl OutputLayer {
@@ -63,7 +82,11 @@ impl OutputLayer {
         let mut size = tar::END.len() as u64;
         for item in &items {
             let cast = plan.cast(layers, *item, part)?;
-            size += cast.head.len() as u64 + (cast.range.end - cast.range.start);
+            size += cast.size();
+            if let Some(bytes) = cast.expanded_bytes() {
+                tally.expanded += 1;
+                tally.expanded_bytes += bytes;
+            }
             if item & WHITEOUT != 0 {
                 tally.whiteouts += 1;
             } else if part != Part::Content
@@ -95,6 +118,10 @@ impl OutputLayer {
             let cast = self.plan.cast(layers, *item, self.part)?;
             copier.bytes(&cast.head)?;
             copier.range(cast.range)?;
+            if let Some(member) = &cast.expanded {
+                let layer = self.plan.tree.inode_of(*item).map_or(0, |inode| inode.layer);
+                copier.expanded(layer, member)?;
+            }
         }
         copier.bytes(&tar::END)?;
         if copier.written != self.size {
@@ -143,6 +170,26 @@ impl Copier<'_> {
         Ok(())
     }
 
+    /// Writes a sparse file's bytes, zeros among them, and the padding.
+    fn expanded(&mut self, layer: u16, member: &Member) -> Result<()> {
+        self.flush()?;
+        let mut content = tar::content(&*self.layers[layer as usize], member);
+        loop {
+            let count = content
+                .read(&mut self.buffer)
+                .map_err(|error| from_io(error, || format!("layer {} cannot be read", layer + 1)))?;
+            if count == 0 {
+                break;
+            }
+            self.written += count as u64;
+            self.out
+                .write_all(&self.buffer[..count])
+                .map_err(|error| from_io(error, || "the merged layer cannot be written".to_owned()))?;
+        }
+        let padding = tar::content_padding(content.size());
+        self.bytes(&tar::END[..usize::try_from(padding).unwrap_or_default()])
+    }
+
     fn flush(&mut self) -> Result<()> {
         let Some(Range { layer, mut start, end }) = self.pending.take() else { return Ok(()) };
         while start < end {
@@ -165,29 +212,33 @@ impl Plan {
     /// How an item is written.
     fn cast(&self, layers: Layers<'_>, item: u32, part: Part) -> Result<Cast> {
         if item & WHITEOUT != 0 {
-            return Ok(Cast { head: self.whiteout(item & !WHITEOUT), range: NOTHING });
+            return Ok(Cast::new(self.whiteout(item & !WHITEOUT), NOTHING));
         }
         let id = self.tree.node(item).inode;
         let inode = *self.tree.inode(id);
         if inode.flags & flag::SYNTHESISED != 0 {
-            return Ok(Cast { head: self.synthesised(item, &inode, part), range: NOTHING });
+            return Ok(Cast::new(self.synthesised(item, &inode, part), NOTHING));
         }
         if item != inode.carrier {
             return self.cast_link(layers, item, part);
         }
         let whole = Range { layer: inode.layer, start: inode.header, end: inode.header + inode.length };
         let original = self.tree.node(item).link == NONE;
-        if inode.flags & flag::VERBATIM != 0 && original && !self.is_special(id) {
-            return Ok(Cast { head: Vec::new(), range: whole });
+        let copied = flag::VERBATIM | if self.options.keep_sparse { 0 } else { flag::SPARSE };
+        if inode.flags & copied == flag::VERBATIM && original && !self.is_special(id) {
+            return Ok(Cast::new(Vec::new(), whole));
         }
         let member = self.member(layers, &inode)?;
         let metadata = self.written(id, &member, part)?;
         let path = if original { member.entry.path.clone() } else { self.tree.path(item) };
         match self.change(&member, path, None, &metadata)? {
-            None => Ok(Cast { head: Vec::new(), range: whole }),
+            None => Ok(Cast::new(Vec::new(), whole)),
             Some(change) => {
                 let head = tar::rewrite(&*layers[inode.layer as usize], &member, &change)?;
-                Ok(Cast { head, range: Range { start: member.span.data, ..whole } })
+                if change.expand {
+                    return Ok(Cast { head, range: NOTHING, expanded: Some(Box::new(member)) });
+                }
+                Ok(Cast::new(head, Range { start: member.span.data, ..whole }))
             }
         }
     }
@@ -205,11 +256,11 @@ impl Plan {
         match self.change(&member, path, Some(target), &metadata)? {
             None => {
                 let range = Range { layer: link.layer, start: link.header, end: link.header + link.length };
-                Ok(Cast { head: Vec::new(), range })
+                Ok(Cast::new(Vec::new(), range))
             }
             Some(change) => {
                 let head = tar::rewrite(&*layers[link.layer as usize], &member, &change)?;
-                Ok(Cast { head, range: NOTHING })
+                Ok(Cast::new(head, NOTHING))
             }
         }
     }
@@ -245,6 +296,7 @@ impl Plan {
                 .hint("a source changed while it was read")
         })?;
         let texts = self.texts(wanted, &entry.path)?;
+        change.expand = member.sparse.is_some() && !self.options.keep_sparse;
         if member.verbatim && change == Change::default() && member.text_acls == texts {
             return Ok(None);
         }

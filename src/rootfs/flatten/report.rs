@@ -56,6 +56,10 @@ pub struct FlattenReport {
     pub default_acls: u64,
     /// Files and directories that got a record which keeps an engine from handing the parent's default ACL down.
     pub guards: u64,
+    /// Sparse files that are written with all their zeros.
+    pub expanded: u64,
+    /// How many bytes those files have.
+    pub expanded_bytes: u64,
     /// Directories that some layer used without holding them, once per layer.
     pub implied_parents: u64,
     /// Directories that no layer holds: made as 0755 root:root with a modification time of 0.

@@ -37,6 +37,8 @@ pub(super) mod flag {
     pub(crate) const LINKED: u16 = 1 << 9;
     /// Finally: it is not what the base layers have.
     pub(crate) const ABOVE: u16 = 1 << 10;
+    /// It is a sparse file.
+    pub(crate) const SPARSE: u16 = 1 << 12;
     /// While its layer is applied: a hard link that waits for its target.
     pub(crate) const PLACEHOLDER: u16 = 1 << 11;
 }

@@ -150,6 +150,12 @@ impl Records {
         self.single.retain(|key, _| keep(key));
     }
 
+    /// Takes everything away that says how a file is sparse.
+    pub(super) fn remove_sparse(&mut self) {
+        self.single.retain(|key, _| !key.starts_with(b"GNU.sparse."));
+        self.repeated.clear();
+    }
+
     /// All records in the order they are written in.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let first = FIRST.iter().filter_map(|key| self.single.get(*key).map(|value| (*key, value.as_slice())));

@@ -30,6 +30,9 @@ pub struct Change {
     pub xattrs: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
     /// All ACLs as text there are to be.
     pub text_acls: Option<TextAcls>,
+    /// A sparse file becomes a plain one: its logical bytes ([`super::content`]) are to follow instead of the stored
+    /// ones.
+    pub expand: bool,
 }
 
 impl Change {
@@ -52,6 +55,7 @@ impl Change {
             mtime: (from.mtime != into.mtime).then_some(into.mtime),
             xattrs: (from.xattrs != into.xattrs).then(|| into.xattrs.clone()),
             text_acls: None,
+            expand: false,
         })
     }
 }
@@ -71,6 +75,10 @@ pub fn rewrite(source: &dyn ReadAt, member: &Member, change: &Change) -> Result<
     let mut records = own_records(before, member)?;
     let entry = wanted(member, change);
     let map = match &member.sparse {
+        Some(sparse) if change.expand => {
+            into_plain(&mut block, sparse, &mut records);
+            None
+        }
         Some(sparse) if block[block::TYPEFLAG] == b'S' => {
             Some(into_pax_sparse(&mut block, sparse, &entry, &mut records))
         }
@@ -84,6 +92,17 @@ pub fn rewrite(source: &dyn ReadAt, member: &Member, change: &Change) -> Result<
     out.extend_from_slice(&block);
     out.extend(map.into_iter().flatten());
     Ok(out)
+}
+
+/// Makes a sparse file of any form one without holes.
+fn into_plain(block: &mut Block, sparse: &SparseMap, records: &mut Records) {
+    if block[block::TYPEFLAG] == b'S' {
+        block[block::TYPEFLAG] = b'0';
+        block[block::MAGIC].copy_from_slice(MAGIC_USTAR);
+        block[block::PREFIX.start..].fill(0);
+    }
+    records.remove_sparse();
+    put_number(block, block::SIZE, "size", sparse.real_size(), records);
 }
 
 /// Makes an old GNU sparse file one of PAX form 1.0; the map that is to stand before its stored parts.

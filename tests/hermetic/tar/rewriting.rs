@@ -78,6 +78,7 @@ fn every_field_can_be_changed_in_every_dialect() {
         mtime: Some(Timestamp { seconds: -2, nanoseconds: 500_000_000 }),
         xattrs: Some(BTreeMap::from([(b"user.new".to_vec(), b"\0\n".to_vec())])),
         text_acls: Some(TextAcls { access: Some(b"user::rw-,group::r--,other::---".to_vec()), default: None }),
+        expand: false,
     };
     for format in ["USTAR", "GNU", "PAX"] {
         let pax = if format == "PAX" {
