@@ -134,6 +134,9 @@ impl Report {
             set("entries", Value::map([("in", merge.entries_in), ("kept", merge.entries_kept)]));
             set("bytes", Value::map([("in", merge.bytes_in), ("out", self.bytes_out)]));
             set("whiteouts", Value::map([("files", merge.whiteouts), ("opaque", merge.opaques)]));
+            if merge.expanded > 0 {
+                set("sparse_expanded", Value::map([("files", merge.expanded), ("bytes", merge.expanded_bytes)]));
+            }
             set("links_promoted", merge.links_promoted.into());
             set(
                 "acls",

@@ -35,6 +35,7 @@ use tree::Tree;
 
 /// What the merge is to give.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that do not depend on each other")]
 pub struct FlattenOptions {
     /// Keep ACLs. Without, group bits become what the owning group's entry says, never the mask.
     pub acls: bool,
