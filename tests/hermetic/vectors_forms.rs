@@ -42,7 +42,7 @@ fn unpacks_as_it_was(layers: &[Arc<dyn ReadAt>], keep_sparse: bool) {
         assert!(!tar.windows(10).any(|bytes| bytes == b"GNU.sparse"));
         assert!(list(&tar).iter().filter(|line| line.ends_with("= 3145728 bytes")).count() == 4, "{:?}", list(&tar));
         assert_eq!((flat.report.expanded, flat.report.expanded_bytes), (4, 4 * (3 << 20)));
-        let again = shared(&[tar.clone()]);
+        let again = shared(std::slice::from_ref(&tar));
         assert!(write(&merge(&again, FlattenOptions::default()).unwrap(), &again)[0] == tar);
     }
     let folder = tempfile::tempdir().unwrap();
