@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -188,17 +188,26 @@ impl TempFile {
     /// A new empty file in the folder of `target`, with `mode`.
     pub fn beside(target: &Path, mode: u32) -> Result<Self> {
         let wrong = || format!("cannot create a temporary file for `{}`", target.display());
-        let (file, path) = loop {
+        loop {
             // Processes of several containers may share a folder and have one number: try until a name is free.
             let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = parent(target).join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
-            match std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => break (opened.context(wrong)?, path),
+            let made = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path);
+            if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+                continue;
             }
-        };
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).context(wrong)?;
-        Ok(Self { file, path, target: target.to_owned(), kept: false })
+            let file = made.context(wrong)?;
+            super::fault::point("host.fs.temporary-made");
+            // A sweep that came before the lock takes the file for a dead owner's.
+            let is_ours = match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => file.metadata().context(wrong)?.nlink() > 0,
+                Err(rustix::io::Errno::WOULDBLOCK) => false,
+                Err(error) => return Err(error).context(wrong),
+            };
+            if is_ours {
+                return Ok(Self { file, path, target: target.to_owned(), kept: false });
+            }
+        }
     }
 
     /// The open file, for positioned reads and writes.
@@ -221,6 +230,7 @@ impl TempFile {
         self.file.sync_all().context(|| format!("cannot sync `{}`", self.path.display()))?;
         super::fault::point("host.fs.before-rename");
         rename(&self.path, &self.target)?;
+        super::fault::point("host.fs.after-rename");
         self.kept = true;
         Ok(())
     }
@@ -254,13 +264,33 @@ pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
             continue;
         }
         let path = folder.join(&name);
-        let Ok(file) = open(&path) else { continue };
+        let Some(file) = open_own(&path)? else { continue };
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() && remove_file(&path)?
         {
             removed.push(path);
         }
     }
     Ok(removed)
+}
+
+/// A regular file of this user, opened; none for whatever else has the name. The folder may be everybody's: what
+/// others put there is neither followed, nor waited for, nor removed.
+fn open_own(path: &Path) -> Result<Option<File>> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // Gone by now, a link, a socket, or somebody else's.
+        Err(
+            rustix::io::Errno::NOENT | rustix::io::Errno::LOOP | rustix::io::Errno::NXIO | rustix::io::Errno::ACCESS,
+        ) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error).context(|| format!("cannot open `{}`", path.display())),
+    };
+    let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
+    let is_own = metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw();
+    Ok(is_own.then_some(file))
 }
 
 /// An advisory lock on a file (`flock`), released when dropped or when its owner dies.
