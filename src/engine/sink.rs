@@ -85,7 +85,7 @@ pub fn check(destination: &Reference) -> Result<()> {
     }
 }
 
-/// The place whose free space the image will use, and how much of it.
+/// Fails with the exact need where the destination's file system has less than `size` free.
 pub fn require_space(destination: &Reference, size: u64, surroundings: &Surroundings<'_>) -> Result<()> {
     match destination {
         Reference::Store(_) => host::fs::require_space(&surroundings.config.state_dir, size),
@@ -99,6 +99,24 @@ pub fn require_space(destination: &Reference, size: u64, surroundings: &Surround
     }
 }
 
+/// Configuration, manifest, index and headers of an image, generously.
+const BESIDE_LAYERS: u64 = 1 << 20;
+
+/// The bytes an image will take at its destination: what the store has already takes none.
+fn need(destination: &Reference, image: &NewImage<'_>, surroundings: &Surroundings<'_>) -> Result<u64> {
+    let mut need = BESIDE_LAYERS;
+    for layer in &image.layers {
+        let there = match (destination, &layer.stored) {
+            (Reference::Store(_), Some(stored)) => surroundings.store()?.holds(stored)?,
+            _ => false,
+        };
+        if !there {
+            need += layer.size;
+        }
+    }
+    Ok(need)
+}
+
 /// Writes the image and gives it the destination's name.
 pub fn write(
     destination: &Reference,
@@ -106,8 +124,7 @@ pub fn write(
     options: SinkOptions,
     surroundings: &Surroundings<'_>,
 ) -> Result<Written> {
-    let size = image.layers.iter().map(|layer| layer.size).sum::<u64>();
-    require_space(destination, size + (1 << 20), surroundings)?;
+    require_space(destination, need(destination, image, surroundings)?, surroundings)?;
     let progress = surroundings.progress;
     match destination {
         Reference::Store(EngineImage::Name(name)) => to_store(name, image, options, surroundings),
@@ -128,13 +145,14 @@ pub fn write(
 }
 
 /// Counts what passes and says so.
-struct Told<'a> {
-    out: &'a mut dyn Write,
-    stage: &'a mut Stage,
+pub(super) struct Told<'a> {
+    pub(super) out: &'a mut dyn Write,
+    pub(super) stage: &'a mut Stage,
 }
 
 impl Write for Told<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fault::point("engine.sink.writing");
         let count = self.out.write(bytes)?;
         self.stage.advance(count as u64);
         Ok(count)
@@ -314,16 +332,21 @@ fn confirm(docker: &Docker, loaded: Digest, config: &ImageConfig) -> Result<Dige
 
 /// Removes the image that lost its name; one that still has names or containers stays, and that is said.
 fn remove_old(docker: &Docker, old: Digest, progress: &Progress) -> Result<Previous> {
-    let named = docker.inspect_image(&EngineImage::Id(old))?.is_some_and(|info| !info.repo_tags.is_empty());
-    if named {
+    // Who runs the same command at the same time may have removed it already.
+    let Some(info) = docker.inspect_image(&EngineImage::Id(old))? else { return Ok(Previous::Removed(old)) };
+    if !info.repo_tags.is_empty() {
         return Ok(Previous::Kept(old));
     }
+    fault::point("engine.sink.docker.before-remove");
     match docker.remove(&EngineImage::Id(old)) {
         Ok(_) => Ok(Previous::Removed(old)),
-        Err(error) if matches!(error.kind(), Kind::Conflict) => {
-            progress.warn(format!("the old image {old} is kept: {error}"));
-            Ok(Previous::Kept(old))
-        }
-        Err(error) => Err(error).context(|| format!("cannot remove the old image `{old}`")),
+        Err(error) => match error.kind() {
+            Kind::NotFound => Ok(Previous::Removed(old)),
+            Kind::Conflict => {
+                progress.warn(format!("the old image {old} is kept: {error}"));
+                Ok(Previous::Kept(old))
+            }
+            _ => Err(error).context(|| format!("cannot remove the old image `{old}`")),
+        },
     }
 }

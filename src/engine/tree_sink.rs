@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::merge::Merged;
 use super::report::Report;
-use super::sink::require_space;
+use super::sink::{Told, require_space};
 use super::surroundings::Surroundings;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
@@ -40,9 +40,10 @@ fn to_tar(file: &Path, merged: &Merged, surroundings: &Surroundings<'_>) -> Resu
     host::fs::sweep(host::fs::parent(file))?;
     let mut temporary = TempFile::beside(file, 0o600)?;
     let total = merged.flat.outputs.iter().map(crate::rootfs::flatten::OutputLayer::size).sum();
-    let _stage = surroundings.progress.stage(format!("writing {}", file.display()), Some(total), Unit::Bytes);
+    let mut stage = surroundings.progress.stage(format!("writing {}", file.display()), Some(total), Unit::Bytes);
     for output in &merged.flat.outputs {
-        output.write(&merged.layers, &mut temporary).context(|| format!("cannot write `{}`", file.display()))?;
+        let mut out = Told { out: &mut temporary, stage: &mut stage };
+        output.write(&merged.layers, &mut out).context(|| format!("cannot write `{}`", file.display()))?;
     }
     temporary.persist()
 }

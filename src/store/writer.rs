@@ -35,14 +35,30 @@ impl Store {
         let lease = Lease::begin(&self.own("leases"))?;
         Ok(ImageWriter { store: self, lease, compression, layers: Vec::new() })
     }
+
+    /// Whether a layer would be adopted now, so that it needs no space.
+    pub fn holds(&self, layer: &LayerSource) -> Result<bool> {
+        for (digest, _) in blobs_of(layer) {
+            if fs::exists(&self.blobs.path(digest))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The blobs either of which is the layer, with their media types: as it is stored where it comes from, if that is
+/// sure to be the layer, and bare.
+fn blobs_of(layer: &LayerSource) -> impl Iterator<Item = (Digest, String)> {
+    let bare = (layer.diff_id.0, media_type::OCI_LAYER.to_owned());
+    let stored = layer.blob.as_ref().filter(|_| layer.verified).map(|blob| (blob.digest, blob.media_type.clone()));
+    stored.into_iter().chain([bare])
 }
 
 impl ImageWriter<'_> {
     /// Takes over a layer without reading it, if the store has it already; whether it has.
     pub fn adopt(&mut self, layer: &LayerSource) -> Result<bool> {
-        let bare = (layer.diff_id.0, media_type::OCI_LAYER.to_owned());
-        let stored = layer.blob.as_ref().filter(|_| layer.verified).map(|blob| (blob.digest, blob.media_type.clone()));
-        for (digest, media_type) in stored.into_iter().chain([bare]) {
+        for (digest, media_type) in blobs_of(layer) {
             let _lock = self.store.shared()?;
             self.lease.add(digest)?;
             if let Some(there) = fs::link_metadata(&self.store.blobs.path(digest))? {
