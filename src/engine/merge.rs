@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::open::{Content, Opened, unfold};
+use super::open::{self, Content, Opened, unfold};
 use super::surroundings::Surroundings;
 use crate::error::{Context as _, Result};
 use crate::oci;
@@ -54,8 +54,8 @@ pub fn merge_with_acls(
             let unfolded = unfold(opened, scratch, surroundings)?;
             let total = unfolded.iter().map(|layer| layer.content.size()).sum();
             let mut stage = surroundings.progress.stage("reading layers", Some(total), Unit::Bytes);
-            for (number, layer) in unfolded.iter().enumerate() {
-                let at = || format!("cannot read layer {} of `{}` ({})", number + 1, opened.reference, layer.diff_id);
+            for (number, (layer, stored)) in unfolded.iter().zip(opened.layers()).enumerate() {
+                let at = || open::at_layer(opened, number, stored);
                 if layer.verified {
                     flattener.add_layer(&mut Scanner::new(Positioned::new(&*layer.content, 0), limits)).context(at)?;
                 } else {

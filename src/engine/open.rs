@@ -125,22 +125,31 @@ fn from_engine(
         Error::new(Kind::NotFound, format!("the Docker engine has no image `{image}`"))
             .hint("`docker images` lists what it has; pull or load it first")
     })?;
-    if let Some(kept) = surroundings.store()?.lookup(&EngineImage::Id(info.id))? {
-        return Ok((kept, Some("store (same image ID, no save needed)".to_owned())));
-    }
     let mut names: Vec<ImageName> = info.repo_tags.iter().filter_map(|tag| tag.parse().ok()).collect();
-    // Asking by ID keeps the stream to this one image, whatever its names mean by the time it is sent.
-    host::fs::require_space(scratch, info.size)?;
-    let mut file = host::fs::TempFile::beside(&scratch.join("save"), 0o600)?;
-    docker.save(&EngineImage::Id(info.id), &mut file, surroundings.progress)?;
-    // The file loses its name when this returns, and lives as long as a layer of it is read.
-    let mut found =
-        oci::open_docker_archive(file.path(), None, scratch, &surroundings.spool_limits(), surroundings.progress)?;
     if let EngineImage::Name(name) = image
         && !names.contains(name)
     {
         names.insert(0, name.clone());
     }
+    let key = EngineImage::Id(info.id);
+    if let Some(kept) = surroundings.store()?.lookup(&key)? {
+        let found = ImageSource { names, ..kept };
+        return Ok((found, Some("store (same image ID, no save needed)".to_owned())));
+    }
+    // Asking by ID keeps the stream to this one image, whatever its names mean by the time it is sent.
+    host::fs::require_space(scratch, info.size)?;
+    let mut file = host::fs::TempFile::beside(&scratch.join("save"), 0o600)?;
+    if let Err(error) = docker.save(&key, &mut file, surroundings.progress) {
+        if docker.inspect_image(&key)?.is_some() {
+            return Err(error);
+        }
+        return Err(Error::new(Kind::Conflict, format!("the Docker engine's image `{image}` was removed meanwhile"))
+            .caused_by(error)
+            .hint("somebody else works on the same image; run the command again when they are done"));
+    }
+    // The file loses its name when this returns, and lives as long as a layer of it is read.
+    let mut found =
+        oci::open_docker_archive(file.path(), None, scratch, &surroundings.spool_limits(), surroundings.progress)?;
     found.names = names;
     Ok((found, None))
 }
@@ -207,11 +216,20 @@ fn open_tar(path: &Path, scratch: &Path, surroundings: &Surroundings<'_>) -> Res
 
 /// The bare tars of all layers, compressed ones unfolded in `scratch`.
 pub fn unfold(opened: &Opened, scratch: &Path, surroundings: &Surroundings<'_>) -> Result<Vec<OpenedLayer>> {
-    let mut layers = Vec::new();
-    for layer in opened.layers() {
-        layers.push(oci::open_layer(layer, scratch, &surroundings.spool_limits(), surroundings.progress)?);
-    }
-    Ok(layers)
+    opened
+        .layers()
+        .iter()
+        .enumerate()
+        .map(|(number, layer)| {
+            oci::open_layer(layer, scratch, &surroundings.spool_limits(), surroundings.progress)
+                .context(|| at_layer(opened, number, layer))
+        })
+        .collect()
+}
+
+/// What was read when reading a layer failed.
+pub(super) fn at_layer(opened: &Opened, number: usize, layer: &LayerSource) -> String {
+    format!("cannot read layer {} of `{}` ({})", number + 1, opened.reference, layer.diff_id)
 }
 
 /// The digest of the image's configuration, where the source is an image.
@@ -230,7 +248,16 @@ pub fn must_exist(reference: &Reference, surroundings: &Surroundings<'_>) -> Res
         | Reference::Tar(path) => host::fs::metadata(path)?.is_some(),
         Reference::Registry(_) | Reference::Default(_) => true,
     };
-    if there { Ok(()) } else { Err(Error::new(Kind::NotFound, format!("there is no `{reference}`"))) }
+    if there {
+        return Ok(());
+    }
+    let error = Error::new(Kind::NotFound, format!("there is no `{reference}`"));
+    Err(match reference {
+        Reference::DockerDaemon(_) | Reference::Store(_) => {
+            error.hint("`castoff call image.list` lists the images there are")
+        }
+        _ => error,
+    })
 }
 
 /// The ID of the image a resolved name means now; none for places that are not engines.

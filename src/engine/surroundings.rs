@@ -83,16 +83,19 @@ impl<'a> Surroundings<'a> {
     /// A folder for spooled layers: `tmpdir` where it is given, else one below the state folder.
     pub fn scratch(&self, tmpdir: Option<&Path>) -> Result<PathBuf> {
         let folder = match tmpdir {
-            None => self.config.state_dir.join("tmp"),
+            None => {
+                let folder = self.config.state_dir.join("tmp");
+                host::fs::create_dir_all(&folder, 0o700)?;
+                folder
+            }
             Some(folder) => {
                 let is_folder = host::fs::metadata(folder)?.is_some_and(|metadata| metadata.is_dir());
                 if !is_folder {
                     return Err(Error::new(Kind::NotFound, format!("tmpdir `{}` is not a folder", folder.display())));
                 }
-                return Ok(folder.to_owned());
+                folder.to_owned()
             }
         };
-        host::fs::create_dir_all(&folder, 0o700)?;
         host::fs::sweep(&folder)?;
         Ok(folder)
     }

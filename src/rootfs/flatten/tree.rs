@@ -109,7 +109,7 @@ pub(super) struct Tree {
 
 fn full(what: &str, most: usize) -> Error {
     Error::new(Kind::Limit, format!("the layers hold more than {most} {what}"))
-        .hint("this limit protects the machine from hostile images")
+        .hint("raise `limits.entries` in castoff's configuration if this is what you expect of the image")
 }
 
 impl Tree {
