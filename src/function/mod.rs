@@ -12,6 +12,7 @@ mod dispatch;
 mod doctor;
 mod image;
 mod mc_cloud_images;
+mod store;
 mod sys;
 mod test;
 mod words;
@@ -24,8 +25,14 @@ use crate::error::Result;
 use crate::vocab::Value;
 
 /// The table: one group a module of functions.
-const GROUPS: &[&[Function]] =
-    &[doctor::FUNCTIONS, image::FUNCTIONS, mc_cloud_images::FUNCTIONS, sys::FUNCTIONS, test::FUNCTIONS];
+const GROUPS: &[&[Function]] = &[
+    doctor::FUNCTIONS,
+    image::FUNCTIONS,
+    mc_cloud_images::FUNCTIONS,
+    store::FUNCTIONS,
+    sys::FUNCTIONS,
+    test::FUNCTIONS,
+];
 
 /// One callable function: a row of the table.
 pub struct Function {
