@@ -11,19 +11,27 @@
 
 #[path = "real/acl.rs"]
 mod acl;
+#[path = "real/contract.rs"]
+mod contract;
 #[path = "real/demo.rs"]
 mod demo;
 #[path = "real/docker.rs"]
 mod docker;
+#[path = "real/faults.rs"]
+mod faults;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;
+#[path = "real/hostile.rs"]
+mod hostile;
 #[path = "real/images.rs"]
 mod images;
 #[path = "real/layers.rs"]
 mod layers;
 #[path = "real/lxc.rs"]
 mod lxc;
+#[path = "real/races.rs"]
+mod races;
 #[path = "real/readme.rs"]
 mod readme;
 #[path = "real/salt.rs"]
@@ -32,6 +40,8 @@ mod salt;
 mod salt_values;
 #[path = "real/sandbox.rs"]
 mod sandbox;
+#[path = "real/space.rs"]
+mod space;
 #[path = "real/states.rs"]
 mod states;
 #[path = "real/store.rs"]
