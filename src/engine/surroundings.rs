@@ -39,6 +39,14 @@ impl<'a> Surroundings<'a> {
         Ok(self.store.get_or_init(|| store))
     }
 
+    /// The embedded store if there is one: looking for an image makes none.
+    pub fn existing_store(&self) -> Result<Option<&Store>> {
+        if self.store.get().is_none() && !host::fs::exists(&self.config.state_dir.join("store/index.json"))? {
+            return Ok(None);
+        }
+        self.store().map(Some)
+    }
+
     /// The Docker engine, connected at the first call.
     pub fn docker(&self) -> Result<&Docker> {
         if let Some(docker) = self.docker.get() {

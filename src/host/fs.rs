@@ -136,6 +136,11 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
+/// The one true path of what is there, every link followed; none where nothing is.
+pub fn canonical(path: &Path) -> Result<Option<PathBuf>> {
+    absent_is_none(std::fs::canonicalize(path)).context(|| format!("cannot follow `{}`", path.display()))
+}
+
 /// The path made absolute against the working directory, links and `..` untouched.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).context(|| format!("cannot make `{}` absolute", path.display()))
@@ -255,6 +260,47 @@ impl Drop for TempFile {
     }
 }
 
+/// A folder that is removed with all that is in it when it is dropped.
+///
+/// Named and locked as a [`TempFile`] is, so that [`sweep`] finds what a killed owner left.
+#[derive(Debug)]
+pub struct TempDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl TempDir {
+    /// A new empty folder in `folder`, for this user only.
+    pub fn inside(folder: &Path) -> Result<Self> {
+        let wrong = || format!("cannot create a temporary folder in `{}`", folder.display());
+        let path = loop {
+            let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                created => break created.context(wrong).map(|()| path)?,
+            }
+        };
+        let lock = open(&path)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).context(wrong)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // `sweep` finds what stays.
+        if let Err(error) = remove_dir_all(&self.path) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
 /// Removes the temporaries that killed processes left in a folder; returns their names.
 pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
@@ -265,15 +311,18 @@ pub fn sweep(folder: &Path) -> Result<Vec<PathBuf>> {
         }
         let path = folder.join(&name);
         let Some(file) = open_own(&path)? else { continue };
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() && remove_file(&path)?
-        {
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        let is_folder = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?.is_dir();
+        if if is_folder { remove_dir_all(&path)? } else { remove_file(&path)? } {
             removed.push(path);
         }
     }
     Ok(removed)
 }
 
-/// A regular file of this user, opened; none for whatever else has the name. The folder may be everybody's: what
+/// A regular file or folder of this user, opened; none for whatever else has the name. The folder may be everybody's: what
 /// others put there is neither followed, nor waited for, nor removed.
 fn open_own(path: &Path) -> Result<Option<File>> {
     use rustix::fs::{Mode, OFlags};
@@ -289,7 +338,7 @@ fn open_own(path: &Path) -> Result<Option<File>> {
         Err(error) => return Err(error).context(|| format!("cannot open `{}`", path.display())),
     };
     let metadata = file.metadata().context(|| format!("cannot look at `{}`", path.display()))?;
-    let is_own = metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw();
+    let is_own = (metadata.is_file() || metadata.is_dir()) && metadata.uid() == rustix::process::geteuid().as_raw();
     Ok(is_own.then_some(file))
 }
 
