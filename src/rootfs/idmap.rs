@@ -42,6 +42,19 @@ pub struct IdMap {
     groups: Vec<Range>,
 }
 
+impl fmt::Display for IdMap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "";
+        for (letter, ranges) in [("u", &self.users), ("g", &self.groups)] {
+            for Range { inside, outside, count } in ranges {
+                write!(formatter, "{before}{letter}:{inside}:{outside}:{count}")?;
+                before = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
 const FORM: &str = "an id map is `u:INSIDE:HOST:COUNT,g:INSIDE:HOST:COUNT`, or `INSIDE:HOST:COUNT` or `HOST:COUNT` for \
                     users and groups alike, as in `0:100000:65536`";
 

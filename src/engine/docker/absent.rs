@@ -68,6 +68,10 @@ impl Docker {
         match *self {}
     }
 
+    pub fn remove_alone(&self, _: &EngineImage) -> Result<Removed> {
+        match *self {}
+    }
+
     pub fn save(&self, _: &EngineImage, _: &mut dyn Write, _: &Progress) -> Result<u64> {
         match *self {}
     }
@@ -84,6 +88,10 @@ impl Docker {
     }
 
     pub fn sweep(&self) -> Result<Vec<String>> {
+        match *self {}
+    }
+
+    pub fn refresh_commit(&self, _: &RefreshSpec, _: &Progress) -> Result<(Digest, CommandReport)> {
         match *self {}
     }
 

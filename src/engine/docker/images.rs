@@ -89,7 +89,16 @@ impl Docker {
     /// Removes an image by ID, or a name; never by force: an image that a container uses, or that has further names
     /// when its ID was given, stays and is a conflict.
     pub fn remove(&self, image: &EngineImage) -> Result<Removed> {
-        let options = RemoveImageOptionsBuilder::default().force(false).build();
+        self.remove_with(image, false)
+    }
+
+    /// The same, and the images without a name that it was committed or built from stay.
+    pub fn remove_alone(&self, image: &EngineImage) -> Result<Removed> {
+        self.remove_with(image, true)
+    }
+
+    fn remove_with(&self, image: &EngineImage, alone: bool) -> Result<Removed> {
+        let options = RemoveImageOptionsBuilder::default().force(false).noprune(alone).build();
         let answer = self.ask(self.client.remove_image(&image.to_string(), Some(options), None), || {
             format!("cannot remove `{image}` from the Docker engine")
         })?;
