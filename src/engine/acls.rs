@@ -1,6 +1,7 @@
 //! ACLs written down as `getfacl` does, and put back into an image that lost them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 use super::configuration::small_file;
@@ -13,7 +14,7 @@ use crate::host;
 use crate::rootfs::acl::PasswdNames;
 use crate::rootfs::aclfile;
 use crate::rootfs::flatten::{AclOverride, FlattenOptions};
-use crate::vocab::{Reference, Value};
+use crate::vocab::{Key, Reference, Value};
 
 /// Where the original procedure left its backup inside images.
 const ACLS_TXT: &[u8] = b"acls.txt";
@@ -31,6 +32,9 @@ pub fn backup(
     if test {
         let reference = surroundings.resolve(reference)?;
         open::must_exist(&reference, surroundings)?;
+        if let Some(file) = file {
+            host::fs::list(host::fs::parent(file))?;
+        }
         let comment = match file {
             Some(file) => format!("the ACLs of `{reference}` would be written to `{}`", file.display()),
             None => format!("the ACLs of `{reference}` would be in the result"),
@@ -40,9 +44,9 @@ pub fn backup(
     let scratch = surroundings.scratch(tmpdir)?;
     let opened = open::open(reference, None, &scratch, surroundings)?;
     let merged = merge(&opened, FlattenOptions::default(), &scratch, surroundings)?;
-    let mut text = Vec::new();
+    let mut listed = Vec::new();
     for found in merged.flat.entries(&merged.layers) {
-        aclfile::write(&found?.entry, &mut text).context(|| "cannot write an ACL")?;
+        aclfile::write(&found?.entry, &mut listed).context(|| "cannot write an ACL")?;
     }
     let report = &merged.flat.report;
     let mut members = vec![
@@ -54,35 +58,53 @@ pub fn backup(
     ];
     match file {
         Some(file) => {
-            host::fs::write_atomic(file, 0o600, &text)?;
+            host::fs::write_atomic(file, 0o600, &listed)?;
             members.push(("file", file.display().to_string().into()));
         }
-        None => members.push(("acls", String::from_utf8_lossy(&text).into_owned().into())),
+        None => members.push(("acls", as_text(&listed).into())),
     }
     Ok(Value::map(members))
 }
 
+/// The same in UTF-8: bytes that are none become octal escapes, which `setfacl --restore` and [`apply`] read.
+fn as_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\{byte:03o}");
+        }
+    }
+    text
+}
+
 /// Packs an image with the ACLs that a `getfacl -R` text lists: the image's own `/acls.txt`, or a file of this host.
 pub fn apply(request: &PackRequest, file: Option<&Path>, test: bool, surroundings: &Surroundings<'_>) -> Result<Value> {
+    let from = file.map_or_else(|| "the image's own /acls.txt".to_owned(), |file| file.display().to_string());
     if test {
+        if let Some(file) = file {
+            host::fs::open(file)?;
+        }
         let mut value = pack::preview(request, surroundings)?;
-        if let Value::Map(members) = &mut value {
-            let from =
-                file.map_or_else(|| "the image's own /acls.txt".to_owned(), |file| format!("`{}`", file.display()));
-            members.insert("acls_from".into(), from.into());
+        if let Value::Map(members) = &mut value
+            && let Some(Value::Map(changes)) = members.get_mut(&Key::from("changes"))
+        {
+            changes.insert("acls_from".into(), from.into());
         }
         return Ok(value);
     }
-    let acls = |merged: &Merged| overrides(request, file, merged);
+    let mut listed = 0;
     let prepared = pack::prepare(request, surroundings, |opened, options, scratch, surroundings| {
         let merged = merge(opened, FlattenOptions::default(), scratch, surroundings)?;
-        let acls = acls(&merged)?;
+        let acls = overrides(request, file, &merged)?;
+        listed = acls.len();
         drop(merged);
         merge_with_acls(opened, options, acls, scratch, surroundings)
     })?;
     let mut report = prepared.write(request, surroundings)?;
-    let from = file.map_or_else(|| "the image's own /acls.txt".to_owned(), |file| file.display().to_string());
     report.notes.insert("acls_from".into(), from.into());
+    report.notes.insert("acls_listed".into(), listed.into());
     Ok(report.to_value())
 }
 

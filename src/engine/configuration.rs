@@ -17,15 +17,18 @@ pub struct Plan {
     kept_history: Vec<HistoryEntry>,
     created: String,
     comment: String,
+    /// What had to be assumed.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
     /// Decides everything that can be known before the layers are written; wrong `changes` fail here.
     pub fn new(request: &PackRequest, opened: &Opened, merged: &Merged, kept_layers: usize) -> Result<Self> {
+        let mut notes = Vec::new();
         let (base, comment) = match (opened.image(), &request.config) {
-            (Some(image), _) => (image.config.clone(), format!("packed from {}", image.config_digest)),
-            (None, Some(config)) => (config.clone(), format!("packed from a tree on top of {}", config.digest())),
-            (None, None) => (default_config(merged)?, "packed from a root filesystem".to_owned()),
+            (_, Some(config)) => (config.clone(), format!("packed from what became of {}", config.digest())),
+            (Some(image), None) => (image.config.clone(), format!("packed from {}", image.config_digest)),
+            (None, None) => (default_config(merged, &mut notes)?, "packed from a root filesystem".to_owned()),
         };
         base.with_changes(&request.changes)?;
         let created = match host::clock::source_date_epoch()? {
@@ -33,7 +36,7 @@ impl Plan {
             None => base.created().unwrap_or("1970-01-01T00:00:00Z").to_owned(),
         };
         let kept_history = history_of(&base, kept_layers);
-        Ok(Self { base, changes: request.changes.clone(), kept_history, created, comment })
+        Ok(Self { base, changes: request.changes.clone(), kept_history, created, comment, notes })
     }
 
     /// The configuration of an image with these layers. An image that already had just these keeps its own, so that
@@ -72,16 +75,21 @@ fn history_of(config: &ImageConfig, layers: usize) -> Vec<HistoryEntry> {
 }
 
 /// A tree's configuration: its own architecture, its newest modification time, `/sbin/init` if it has one.
-fn default_config(merged: &Merged) -> Result<ImageConfig> {
-    let platform = platform(merged)?.unwrap_or_else(Platform::host);
+fn default_config(merged: &Merged, notes: &mut Vec<String>) -> Result<ImageConfig> {
+    let platform = platform(merged)?.unwrap_or_else(|| {
+        let host = Platform::host();
+        notes.push(format!(
+            "no program in the tree tells its architecture: the image says {}, as this host",
+            host.architecture
+        ));
+        host
+    });
     let has_init = look_up(merged, b"sbin/init")?.is_some();
-    let newest = match host::clock::source_date_epoch()? {
-        Some(time) => timestamp(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), 0),
-        None => {
-            let newest = merged.flat.report.newest;
-            timestamp(newest.seconds, newest.nanoseconds)
-        }
-    };
+    let newest = merged.flat.report.newest;
+    let newest = host::clock::source_date_epoch()?.map_or_else(
+        || timestamp(newest.seconds, newest.nanoseconds),
+        |time| timestamp(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), 0),
+    );
     ImageConfig::default_for(&platform, &newest, has_init)
 }
 
@@ -95,9 +103,12 @@ fn platform(merged: &Merged) -> Result<Option<Platform>> {
         let Some(content) = found.content else { continue };
         let mut header = [0; 20];
         let mut reader = tar::content(&*merged.layers[content.layer], &content.member);
-        if std::io::Read::read_exact(&mut reader, &mut header).is_ok()
-            && let Some(platform) = platform_of_elf(&header)
-        {
+        match std::io::Read::read_exact(&mut reader, &mut header) {
+            // Shorter than any header: no program.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => continue,
+            read => read.context(|| format!("cannot read `/{}`", String::from_utf8_lossy(program)))?,
+        }
+        if let Some(platform) = platform_of_elf(&header) {
             return Ok(Some(platform));
         }
     }

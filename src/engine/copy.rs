@@ -77,19 +77,20 @@ pub fn copy(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Re
 
 /// What copying would do, without doing it.
 pub fn preview(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Value> {
+    if request.is_pack() {
+        return pack::preview(&request.as_pack(), surroundings);
+    }
     sink::check(&request.destination)?;
     let source = surroundings.resolve(&request.source)?;
     let destination = surroundings.resolve(&request.destination)?;
     open::must_exist(&source, surroundings)?;
     let replaces = open::current_id(&destination, surroundings)?;
-    let what = match &replaces {
-        Some(old) => format!("`{source}` would be copied to `{destination}`, which now is {old}"),
-        None => format!("`{source}` would be copied to `{destination}`, which does not exist yet"),
-    };
-    let changes = Value::map([
-        ("source", Value::from(source.to_string())),
-        ("destination", Value::from(destination.to_string())),
-        ("replaces", replaces.into()),
-    ]);
-    Ok(Value::map([("result", Value::Null), ("comment", what.into()), ("changes", changes)]))
+    let what =
+        format!("`{source}` would be copied to `{destination}`{}", open::state_of(&destination, replaces.as_deref())?);
+    let mut changes =
+        vec![("source", Value::from(source.to_string())), ("destination", Value::from(destination.to_string()))];
+    if let Some(old) = replaces {
+        changes.push(("replaces", old.into()));
+    }
+    Ok(Value::map([("result", Value::Null), ("comment", what.into()), ("changes", Value::map(changes))]))
 }

@@ -55,6 +55,16 @@ pub fn inspect(
             ("packed_size", report.bytes_out),
         ]),
     );
+    let walked = opened.left_out.iter().map(|(path, reason)| format!("{path}: {reason}"));
+    let dropped = report.dropped.iter().map(|dropped| format!("{}: {}", dropped.path, dropped.reason));
+    let left_out: Vec<String> = walked.chain(dropped).collect();
+    if !left_out.is_empty() {
+        map.insert("left_out".into(), left_out.into());
+    }
+    let warnings: Vec<String> = opened.warnings.iter().chain(&report.warnings).cloned().collect();
+    if !warnings.is_empty() {
+        map.insert("warnings".into(), warnings.into());
+    }
     if with_entries {
         let mut entries = Vec::new();
         for found in merged.flat.entries(&merged.layers) {
@@ -89,8 +99,12 @@ fn show(found: &FlatEntry) -> Value {
         set("link_group", tar::shown(group).into());
     }
     for (name, key) in [(XATTR_ACL_ACCESS, "acl"), (XATTR_ACL_DEFAULT, "default_acl")] {
-        if let Some(acl) = entry.xattrs.get(name).and_then(|value| Acl::from_xattr(value).ok()) {
-            set(key, acl.to_text().into());
+        if let Some(value) = entry.xattrs.get(name) {
+            let text = match Acl::from_xattr(value) {
+                Ok(acl) => acl.to_text(),
+                Err(problem) => format!("not an ACL: {problem}"),
+            };
+            set(key, text.into());
         }
     }
     let others = entry

@@ -5,6 +5,7 @@
 //! ([`sink`]). Packing never unpacks, never starts a container and needs no root. Knows no plans, settings, publishers.
 
 pub mod acls;
+pub mod adopt;
 pub mod configuration;
 pub mod copy;
 pub mod docker;

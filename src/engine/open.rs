@@ -1,6 +1,6 @@
 //! A reference becomes an opened source: an image with its layers, or the bare tar of a root filesystem.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::surroundings::Surroundings;
@@ -93,10 +93,9 @@ fn open_resolved(
             image_of(oci::open_oci_archive(file, tag.as_deref(), scratch, &limits, surroundings.progress)?)
         }
         Reference::Registry(_) => {
-            return Err(Error::new(Kind::Unsupported, "this version of castoff does not pull from registries")
-                .hint("fetch it first: `skopeo copy docker://… oci:DIR:TAG`, then use `oci:DIR:TAG`"));
+            return Err(no_registry());
         }
-        Reference::Dir(path) => return open_directory(path.clone(), idmap, reference.clone(), surroundings),
+        Reference::Dir(path) => return open_directory(path, idmap, reference.clone(), surroundings),
         Reference::Tar(path) => Content::Tree(open_tar(path, scratch, surroundings)?),
         Reference::Default(image) => {
             return Err(Error::new(Kind::Failed, format!("`{image}` was not resolved to an engine")));
@@ -132,7 +131,9 @@ fn from_engine(
         names.insert(0, name.clone());
     }
     let key = EngineImage::Id(info.id);
-    if let Some(kept) = surroundings.store()?.lookup(&key)? {
+    if let Some(store) = surroundings.existing_store()?
+        && let Some(kept) = store.lookup(&key)?
+    {
         let found = ImageSource { names, ..kept };
         return Ok((found, Some("store (same image ID, no save needed)".to_owned())));
     }
@@ -163,16 +164,16 @@ fn store_image(store: &Store, image: &EngineImage) -> Result<ImageSource> {
 }
 
 fn open_directory(
-    path: PathBuf,
+    path: &Path,
     idmap: Option<&IdMap>,
     reference: Reference,
     surroundings: &Surroundings<'_>,
 ) -> Result<Opened> {
     let options = WalkOptions { idmap: idmap.cloned(), ..WalkOptions::default() };
-    let (layer, report) = DirectoryLayer::open(&path, &options, surroundings.limits(), surroundings.progress)?;
+    let (layer, report) = DirectoryLayer::open(path, &options, surroundings.limits(), surroundings.progress)?;
     let mut notes = Map::new();
     if let Some(map) = idmap {
-        notes.insert("idmap".into(), Value::from(format!("{map:?}")));
+        notes.insert("idmap".into(), Value::from(map.to_string()));
     }
     Ok(Opened {
         reference,
@@ -237,34 +238,68 @@ pub fn image_id(opened: &Opened) -> Option<Digest> {
     opened.image().map(|image| image.config_digest)
 }
 
-/// Fails where a resolved source is not there, without opening it.
+/// Fails where a resolved source is not there or this user may not read it, without reading it: what a preview can
+/// know of a source.
 pub fn must_exist(reference: &Reference, surroundings: &Surroundings<'_>) -> Result<()> {
     let there = match reference {
         Reference::DockerDaemon(_) | Reference::Store(_) => current_id(reference, surroundings)?.is_some(),
         Reference::DockerArchive { file: path, .. }
         | Reference::OciArchive { file: path, .. }
-        | Reference::Oci { directory: path, .. }
-        | Reference::Dir(path)
-        | Reference::Tar(path) => host::fs::metadata(path)?.is_some(),
-        Reference::Registry(_) | Reference::Default(_) => true,
+        | Reference::Tar(path) => {
+            match host::fs::metadata(path)? {
+                // Opening a pipe would wait for its writer.
+                Some(metadata) if metadata.is_file() => host::fs::open(path).map(|_| true)?,
+                found => found.is_some(),
+            }
+        }
+        Reference::Oci { directory, tag } => {
+            oci::open_layout(directory, tag.as_deref())?;
+            true
+        }
+        Reference::Dir(path) => host::fs::exists(path)? && host::fs::list(path).map(|_| true)?,
+        Reference::Registry(_) => return Err(no_registry()),
+        Reference::Default(_) => true,
     };
     if there {
         return Ok(());
     }
-    let error = Error::new(Kind::NotFound, format!("there is no `{reference}`"));
+    let missing = Error::new(Kind::NotFound, format!("there is no `{reference}`"));
     Err(match reference {
         Reference::DockerDaemon(_) | Reference::Store(_) => {
-            error.hint("`castoff call image.list` lists the images there are")
+            missing.hint("`castoff call image.list` lists the images there are")
         }
-        _ => error,
+        _ => missing,
     })
+}
+
+/// What a destination is before it is written, as the end of a sentence.
+pub fn state_of(destination: &Reference, image: Option<&str>) -> Result<String> {
+    let is_there = match destination {
+        Reference::DockerArchive { file: path, .. }
+        | Reference::OciArchive { file: path, .. }
+        | Reference::Tar(path) => host::fs::exists(path)?,
+        _ => false,
+    };
+    Ok(match image {
+        Some(old) => format!(", which now names {old}"),
+        None if is_there => ", replacing that file".to_owned(),
+        None => String::new(),
+    })
+}
+
+fn no_registry() -> Error {
+    Error::new(Kind::Unsupported, "this version of castoff does not pull from registries")
+        .hint("fetch it first: `skopeo copy docker://… oci:DIR:TAG`, then use `oci:DIR:TAG`")
 }
 
 /// The ID of the image a resolved name means now; none for places that are not engines.
 pub fn current_id(reference: &Reference, surroundings: &Surroundings<'_>) -> Result<Option<String>> {
     Ok(match reference {
         Reference::DockerDaemon(image) => surroundings.docker()?.inspect_image(image)?.map(|info| info.id.to_string()),
-        Reference::Store(image) => surroundings.store()?.lookup(image)?.map(|image| image.config_digest.to_string()),
+        Reference::Store(image) => {
+            let Some(store) = surroundings.existing_store()? else { return Ok(None) };
+            store.lookup(image)?.map(|image| image.config_digest.to_string())
+        }
         _ => None,
     })
 }

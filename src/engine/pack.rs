@@ -10,7 +10,8 @@ use super::sink::{self, NewImage, NewLayer, SinkOptions};
 use super::surroundings::Surroundings;
 use super::{configuration, tree_sink};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::oci::{self, Compression, ImageConfig, LayerSource, OpenedLayer};
+use crate::host;
+use crate::oci::{self, Compression, ImageConfig, LayerSource, OpenedLayer, Platform};
 use crate::rootfs::ReadAt;
 use crate::rootfs::flatten::FlattenOptions;
 use crate::rootfs::idmap::IdMap;
@@ -80,12 +81,41 @@ pub(super) struct Prepared {
     pub(super) merged: Merged,
     base: Base,
     destination: Reference,
-    report: Report,
+    pub(super) report: Report,
 }
 
 /// Packs, and says what was done.
 pub fn pack(request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Report> {
     prepare(request, surroundings, merge)?.write(request, surroundings)
+}
+
+/// The resolved destination of a request that makes sense, as far as can be told before anything is opened.
+fn checked(request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Reference> {
+    sink::check(&request.destination)?;
+    let destination = surroundings.resolve(&request.destination)?;
+    let two = request.layers == LayerCount::Two;
+    if matches!(destination, Reference::Dir(_) | Reference::Tar(_)) {
+        let wanted =
+            [("keep_base", request.keep_base.is_some()), ("layers=2", two), ("changes", !request.changes.is_empty())];
+        if let Some((name, _)) = wanted.iter().find(|(_, wanted)| *wanted) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`{name}` needs an image as destination, not `{destination}`"),
+            ));
+        }
+    }
+    if two && request.keep_base.is_some() {
+        return Err(
+            Error::new(Kind::Usage, "`layers=2` and `keep_base` exclude each other").hint("leave one of them out")
+        );
+    }
+    ImageConfig::default_for(&Platform::host(), "1970-01-01T00:00:00Z", false)?.with_changes(&request.changes)?;
+    if let Some(folder) = &request.tmpdir
+        && !host::fs::metadata(folder)?.is_some_and(|metadata| metadata.is_dir())
+    {
+        return Err(Error::new(Kind::NotFound, format!("tmpdir `{}` is not a folder", folder.display())));
+    }
+    Ok(destination)
 }
 
 /// Opens the source and merges it by `merge`.
@@ -94,16 +124,8 @@ pub(super) fn prepare(
     surroundings: &Surroundings<'_>,
     merge: impl FnOnce(&Opened, FlattenOptions, &Path, &Surroundings<'_>) -> Result<Merged>,
 ) -> Result<Prepared> {
-    sink::check(&request.destination)?;
+    let destination = checked(request, surroundings)?;
     let scratch = surroundings.scratch(request.tmpdir.as_deref())?;
-    let destination = surroundings.resolve(&request.destination)?;
-    let tree = matches!(destination, Reference::Dir(_) | Reference::Tar(_));
-    if tree && (request.keep_base.is_some() || request.layers == LayerCount::Two) {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("`keep_base` and `layers=2` need an image as destination, not `{destination}`"),
-        ));
-    }
     let mut report = Report::new(String::new(), destination.to_string());
     report.seconds.begin("open");
     let opened = open::open(&request.source, request.idmap.as_ref(), &scratch, surroundings)?;
@@ -115,13 +137,19 @@ pub(super) fn prepare(
         split_acl_layer: request.layers == LayerCount::Two,
         base_layers: base.count,
         text_acls: matches!(destination, Reference::Tar(_)),
-        keep_sparse: tree,
+        keep_sparse: matches!(destination, Reference::Dir(_) | Reference::Tar(_)),
     };
     let merged = merge(&opened, options, &scratch, surroundings)?;
     Ok(Prepared { opened, merged, base, destination, report })
 }
 
 impl Prepared {
+    /// The image's configuration, where the source was one, and what was found on the way; the source is closed.
+    pub(super) fn into_findings(mut self) -> (Option<ImageConfig>, Report) {
+        self.report.merge = Some(self.merged.flat.report);
+        (self.opened.image().map(|image| image.config.clone()), self.report)
+    }
+
     /// Writes what was prepared, and moves the name.
     pub(super) fn write(mut self, request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Report> {
         self.report.seconds.begin("write");
@@ -146,12 +174,14 @@ impl Prepared {
                 write: Box::new(move |out| output.write(&merged.layers, out)),
             });
         }
+        let notes = plan.notes.clone();
         let names = opened.image().map(|image| image.names.clone()).unwrap_or_default();
         let image = NewImage { layers, config: Box::new(move |diff_ids| plan.config(diff_ids)), names };
         let options = SinkOptions { compression: request.compression, keep_old: request.keep_old };
         let written = sink::write(&self.destination, &image, options, surroundings)
             .context(|| format!("cannot write `{}`", self.destination))?;
         drop(image);
+        self.report.warnings.extend(notes);
         self.report.wrote(written);
         Ok(())
     }
@@ -224,28 +254,40 @@ pub(super) fn whole_layer<'a>((stored, opened): (&LayerSource, &OpenedLayer)) ->
 
 /// What packing would do, without doing it: the references resolved and looked at, nothing written.
 pub fn preview(request: &PackRequest, surroundings: &Surroundings<'_>) -> Result<Value> {
-    sink::check(&request.destination)?;
+    let destination = checked(request, surroundings)?;
     let source = surroundings.resolve(&request.source)?;
-    let destination = surroundings.resolve(&request.destination)?;
     open::must_exist(&source, surroundings)?;
+    if let Some(base) = &request.keep_base {
+        open::must_exist(&surroundings.resolve(base)?, surroundings)?;
+    }
     let replaces = open::current_id(&destination, surroundings)?;
     let how = match request.layers {
         LayerCount::One => "one layer",
         LayerCount::Two => "two layers, the second with what has ACLs",
     };
     let acls = if request.acls { "every ACL kept" } else { "ACLs dropped, group bits set to group::" };
-    let changes = Value::map([
+    let mut changes = vec![
         ("source", Value::from(source.to_string())),
         ("destination", Value::from(destination.to_string())),
-        ("replaces", replaces.clone().into()),
         ("layers", Value::from(how)),
         ("acls", Value::from(acls)),
-        ("keep_base", request.keep_base.as_ref().map(ToString::to_string).into()),
-        ("configuration_changes", Value::list(request.changes.clone())),
-    ]);
-    let what = match replaces {
-        Some(old) => format!("`{source}` would be packed into `{destination}`, which now names {old}"),
-        None => format!("`{source}` would be packed into `{destination}`, which does not exist yet"),
-    };
+    ];
+    if let Some(old) = &replaces {
+        changes.push(("replaces", old.clone().into()));
+    }
+    if let Some(base) = &request.keep_base {
+        changes.push(("keep_base", base.to_string().into()));
+    }
+    if !request.changes.is_empty() {
+        changes.push(("configuration_changes", Value::list(request.changes.clone())));
+    }
+    let mut changes = Value::map(changes);
+    if let Value::Map(changes) = &mut changes {
+        changes.extend(request.notes.clone());
+    }
+    let what = format!(
+        "`{source}` would be packed into `{destination}`{}",
+        open::state_of(&destination, replaces.as_deref())?
+    );
     Ok(Value::map([("result", Value::Null), ("comment", what.into()), ("changes", changes)]))
 }

@@ -3,21 +3,19 @@
 //! On the Docker engine the script runs in a container whose merged root is read from this host; on anything else the
 //! tree is unpacked below the scratch folder and the script runs there in a sandbox.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::configuration::look_up;
-use super::docker::{RefreshSpec, Refreshed};
-use super::lxc::LxcContainer;
+use super::docker::{Docker, RefreshSpec, Refreshed};
 use super::merge::merge;
-use super::open::Opened;
 use super::pack::{self, PackRequest, Prepared};
-use super::report::Report;
+use super::report::{Previous, Report};
+use super::sink;
 use super::surroundings::Surroundings;
 use super::tree_sink;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::oci::ImageConfig;
-use crate::rootfs::idmap::IdMap;
 use crate::sandbox::Sandbox;
 use crate::vocab::{EngineImage, Key, Map, Reference, Value};
 
@@ -30,8 +28,10 @@ pub struct RefreshRequest {
     pub script: Option<PathBuf>,
     /// Whether the image's snapshot script runs after it.
     pub snapshot: bool,
-    /// The interpreter inside the image.
-    pub shell: String,
+    /// The interpreter inside the image; none: bash where the image has it, else sh.
+    pub shell: Option<String>,
+    /// Whether what runs reaches the network.
+    pub network: bool,
 }
 
 /// A refresh and a pack.
@@ -43,10 +43,10 @@ pub struct RebuildRequest {
     pub refresh: RefreshRequest,
     /// Whether the result is merged into one layer when nothing was run.
     pub merge: bool,
-    /// Whether a running container may be read.
-    pub live: bool,
 }
 
+/// The most bytes of a script.
+const SCRIPT_LIMIT: u64 = 16 << 20;
 /// What an image carries when makina-states can refresh it.
 const BOOT_SALT: &str = "srv/makina-states/_scripts/boot-salt.sh";
 /// What an image carries when it can be made impersonal.
@@ -64,37 +64,10 @@ for project in /srv/projects/*; do
 done
 ";
 
-/// Takes over what an LXC container's configuration says of its root filesystem; a running one is refused.
-pub fn adopt_container(request: &mut RebuildRequest, container: &LxcContainer) -> Result<()> {
-    container.existing_rootfs()?;
-    if let Some(evidence) = container.running()? {
-        if !request.live {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("the container `{}` is running: {evidence}", container.name),
-            )
-            .hint(format!(
-                "stop it (`lxc-stop -n {}`), or accept a tree that changes while it is read: live=True",
-                container.name
-            )));
-        }
-        request.pack.notes.insert("live".into(), format!("read while the container ran: {evidence}").into());
-    }
-    let mut notes = Map::new();
-    notes.insert("name".into(), container.name.clone().into());
-    if !container.includes.is_empty() {
-        notes.insert("includes_not_read".into(), Value::list(container.includes.clone()));
-    }
-    request.pack.notes.insert("container".into(), Value::Map(notes));
-    if request.pack.idmap.is_none() {
-        request.pack.idmap = IdMap::parse_lxc_config(&container.config)?;
-    }
-    Ok(())
-}
-
 /// The refresh that will run: its words for a person, and its script.
 struct Script {
     what: String,
+    shell: String,
     bytes: Vec<u8>,
 }
 
@@ -110,7 +83,7 @@ fn script(
         return Ok(Err(Skipped("refresh=False".to_owned())));
     }
     let (what, mut bytes) = match &refresh.script {
-        Some(path) => (format!("`{}`", path.display()), host::fs::read_at_most(path, 16 << 20)?),
+        Some(path) => (format!("`{}`", path.display()), host::fs::read_at_most(path, SCRIPT_LIMIT)?),
         None if has(BOOT_SALT)? => (format!("the image's own /{BOOT_SALT}"), MAKINA_STATES.as_bytes().to_vec()),
         None if refresh.wanted == Some(true) => {
             return Err(Error::new(
@@ -124,46 +97,69 @@ fn script(
     if refresh.script.is_none() && refresh.snapshot && has(SNAPSHOT)? {
         bytes.extend_from_slice(format!("/bin/sh /{SNAPSHOT}\n").as_bytes());
     }
-    Ok(Ok(Script { what, bytes }))
-}
-
-/// Refreshes where there is something to run, then packs; the result has both reports under `rebuild`.
-pub fn rebuild(request: &RebuildRequest, surroundings: &Surroundings<'_>) -> Result<Value> {
-    let (refresh, report) = run(request, surroundings)?;
-    let mut members = match report.to_value() {
-        Value::Map(members) => members,
-        other => Map::from_iter([(Key::from("pack"), other)]),
+    let shell = match &refresh.shell {
+        Some(shell) => shell.clone(),
+        None if has("bin/bash")? => "bash".to_owned(),
+        None => "sh".to_owned(),
     };
-    let pack = Value::map([
-        ("image_id", report.image_id.map(|id| id.to_string()).into()),
-        ("layers", Value::list(report.layers.iter().map(ToString::to_string))),
-    ]);
-    members.insert("rebuild".into(), Value::map([("refresh", refresh), ("pack", pack)]));
-    members.insert("tag".into(), report.names.first().cloned().into());
-    Ok(Value::Map(members))
+    Ok(Ok(Script { what, shell, bytes }))
 }
 
-fn run(request: &RebuildRequest, surroundings: &Surroundings<'_>) -> Result<(Value, Report)> {
+/// What a rebuild did.
+pub struct Rebuilt {
+    /// What ran and what it said, or why nothing ran.
+    pub refresh: Value,
+    /// The pack of what came of it.
+    pub report: Report,
+}
+
+impl Rebuilt {
+    /// The new image in a few words, for callers who look for the original's `pack` member.
+    pub fn pack(&self) -> Value {
+        Value::map([
+            ("image_id", self.report.image_id.map(|id| id.to_string()).into()),
+            ("layers", Value::list(self.report.layers.iter().map(ToString::to_string))),
+        ])
+    }
+}
+
+/// Refreshes where there is something to run, then packs.
+pub fn rebuild(request: &RebuildRequest, surroundings: &Surroundings<'_>) -> Result<Rebuilt> {
     let source = surroundings.resolve(&request.pack.source)?;
+    let must_run =
+        request.refresh.wanted != Some(false) && (request.refresh.wanted.is_some() || request.refresh.script.is_some());
+    if must_run {
+        refuse_remote(request, &source, surroundings)?;
+    }
     let prepared = pack::prepare(&request.pack, surroundings, merge)?;
     let has = |path: &str| Ok(look_up(&prepared.merged, path.as_bytes())?.is_some());
     let script = match script(request, &has)? {
         Err(Skipped(why)) => {
-            let skipped = Value::map([("skipped", Value::from(why))]);
-            let image = prepared.opened.image().is_some();
-            let report = if request.merge || !image {
+            let refresh = Value::map([("skipped", Value::from(why))]);
+            let is_image = prepared.opened.image().is_some();
+            let report = if request.merge || !is_image || !request.pack.changes.is_empty() {
                 prepared.write(&request.pack, surroundings)?
             } else {
                 copy(request, surroundings)?
             };
-            return Ok((skipped, report));
+            return Ok(Rebuilt { refresh, report });
         }
         Ok(script) => script,
     };
+    refuse_remote(request, &source, surroundings)?;
     match &source {
-        Reference::DockerDaemon(image) => in_container(request, image, &prepared.opened, &script, surroundings),
-        _ => in_sandbox(request, &prepared, &script, surroundings),
+        Reference::DockerDaemon(image) => in_container(request, image, prepared, &script, surroundings),
+        _ => in_sandbox(request, prepared, &script, surroundings),
     }
+}
+
+/// Refuses to lose ACLs silently: those in a container of an engine on another host cannot be read.
+fn refuse_remote(request: &RebuildRequest, source: &Reference, surroundings: &Surroundings<'_>) -> Result<()> {
+    if !matches!(source, Reference::DockerDaemon(_)) || !request.pack.acls || surroundings.docker()?.is_local() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Unsupported, "the Docker engine is on another host: ACLs of its containers cannot be read")
+        .hint("run castoff on the engine's host, or accept the loss with acls=False"))
 }
 
 /// The image as it is, under the destination's name.
@@ -180,115 +176,143 @@ fn copy(request: &RebuildRequest, surroundings: &Surroundings<'_>) -> Result<Rep
     )
 }
 
-/// A pack of the refreshed tree that gets the image's own configuration.
-fn pack_tree(request: &RebuildRequest, root: PathBuf, config: Option<ImageConfig>) -> PackRequest {
-    PackRequest { source: Reference::Dir(root), idmap: None, keep_base: None, config, ..request.pack.clone() }
+/// A pack of what became of an image, which gets the image's own configuration.
+fn pack_again(request: &RebuildRequest, source: Reference, config: Option<ImageConfig>) -> PackRequest {
+    PackRequest { source, idmap: None, keep_base: None, config, ..request.pack.clone() }
+}
+
+/// The same for a tree that a container still holds: the engine does not give the container's image away yet, so
+/// [`take_old_away`] does that later.
+fn pack_held(
+    request: &RebuildRequest,
+    source: Reference,
+    config: Option<ImageConfig>,
+    surroundings: &Surroundings<'_>,
+) -> Result<PackRequest> {
+    let in_engine = matches!(surroundings.resolve(&request.pack.destination)?, Reference::DockerDaemon(_));
+    Ok(PackRequest { keep_old: request.pack.keep_old || in_engine, ..pack_again(request, source, config) })
+}
+
+/// Removes the image that lost its name to a refreshed one, now that nothing holds it, if that is wanted.
+fn take_old_away(
+    request: &RebuildRequest,
+    docker: &Docker,
+    report: &mut Report,
+    surroundings: &Surroundings<'_>,
+) -> Result<()> {
+    if let (false, Previous::Kept(old)) = (request.pack.keep_old, &report.previous)
+        && matches!(surroundings.resolve(&request.pack.destination)?, Reference::DockerDaemon(_))
+    {
+        report.previous = sink::remove_old(docker, *old, surroundings.progress)?;
+    }
+    Ok(())
 }
 
 fn in_container(
     request: &RebuildRequest,
     image: &EngineImage,
-    opened: &Opened,
+    prepared: Prepared,
     script: &Script,
     surroundings: &Surroundings<'_>,
-) -> Result<(Value, Report)> {
+) -> Result<Rebuilt> {
     let docker = surroundings.docker()?;
-    if !docker.is_local() && request.pack.acls {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "the Docker engine is on another host: ACLs of its containers cannot be read",
-        )
-        .hint("run castoff on the engine's host, or accept the loss with acls=False"));
-    }
     let spec = RefreshSpec {
         image: image.clone(),
         script: Some(script.bytes.clone()),
-        command: vec![request.refresh.shell.clone()],
-        network: true,
+        command: vec![script.shell.clone()],
+        network: request.refresh.network,
         capabilities: Vec::new(),
         environment: std::collections::BTreeMap::new(),
     };
-    let config = opened.image().map(|image| image.config.clone());
-    docker.refresh_tree(&spec, surroundings.progress, |refreshed: &Refreshed| {
-        let report = pack::pack(&pack_tree(request, refreshed.root.clone(), config.clone()), surroundings)?;
-        let value = Value::map([
-            ("ran", Value::from(script.what.clone())),
-            ("in", Value::from("a container of the Docker engine")),
-            ("exit", Value::Int(refreshed.command.exit.into())),
-            ("seconds", refreshed.command.seconds.into()),
-            ("output", Value::list(refreshed.command.tail.clone())),
-            ("engine_stubs_removed", Value::list(refreshed.stubs.clone())),
-            ("volumes_not_kept", Value::list(refreshed.volumes.clone())),
-        ]);
+    let (config, before) = prepared.into_findings();
+    if !docker.is_local() {
+        return committed(request, docker, &spec, (config, before), script, surroundings);
+    }
+    let (refresh, mut report) = docker.refresh_tree(&spec, surroundings.progress, |refreshed: &Refreshed| {
+        let again = pack_held(request, Reference::Dir(refreshed.root.clone()), config.clone(), surroundings)?;
+        let report = pack::pack(&again, surroundings)?;
+        let ran = &refreshed.command;
+        let mut value = ran_in("a container of the Docker engine", script, ran.exit, ran.seconds, &ran.tail);
+        for (key, paths) in [("engine_stubs_removed", &refreshed.stubs), ("volumes_not_kept", &refreshed.volumes)] {
+            if !paths.is_empty() {
+                value.insert(key.into(), Value::list(paths.clone()));
+            }
+        }
         Ok((value, report))
-    })
+    })?;
+    take_old_away(request, docker, &mut report, surroundings)?;
+    Ok(Rebuilt { refresh: Value::Map(refresh), report: report.after(before) })
 }
 
-/// A folder of ours that goes when it is dropped.
-struct Workshop(PathBuf);
-
-impl Drop for Workshop {
-    fn drop(&mut self) {
-        if let Err(error) = host::fs::remove_dir_all(&self.0) {
-            tracing::warn!("{error}");
-        }
+/// The way of an engine on another host, without ACLs: the container is committed, and what the engine made of it is
+/// packed and taken away again.
+fn committed(
+    request: &RebuildRequest,
+    docker: &Docker,
+    spec: &RefreshSpec,
+    (config, before): (Option<ImageConfig>, Report),
+    script: &Script,
+    surroundings: &Surroundings<'_>,
+) -> Result<Rebuilt> {
+    let (id, ran) = docker.refresh_commit(spec, surroundings.progress)?;
+    let image = EngineImage::Id(id);
+    let again = pack_held(request, Reference::DockerDaemon(image.clone()), config, surroundings)?;
+    let packed = pack::pack(&again, surroundings);
+    // Its parent is the image that may just have lost its name, and the engine would take that along.
+    let removed = docker.remove_alone(&image);
+    let mut report = packed?.after(before);
+    if let Err(error) = removed {
+        report.warnings.push(format!("the engine keeps the intermediate image {id}: {error}"));
     }
+    take_old_away(request, docker, &mut report, surroundings)?;
+    report.warnings.push(
+        "the engine committed the container: files that the script changed have times in whole seconds, no xattrs but \
+         capabilities, and, where they had an ACL, its mask as group bits"
+            .to_owned(),
+    );
+    let refresh = ran_in("a container of the Docker engine on another host", script, ran.exit, ran.seconds, &ran.tail);
+    Ok(Rebuilt { refresh: Value::Map(refresh), report })
 }
 
 fn in_sandbox(
     request: &RebuildRequest,
-    prepared: &Prepared,
+    prepared: Prepared,
     script: &Script,
     surroundings: &Surroundings<'_>,
-) -> Result<(Value, Report)> {
-    let opened = &prepared.opened;
+) -> Result<Rebuilt> {
     let scratch = &surroundings.scratch(request.pack.tmpdir.as_deref())?;
-    sweep_workshops(scratch)?;
-    let workshop = Workshop(scratch.join(format!("refresh-{}", std::process::id())));
-    host::fs::create_dir_all(&workshop.0, 0o700)?;
-    let _lock = host::fs::Lock::exclusive(&workshop.0.join("lock"))?;
-    let root = workshop.0.join("root");
+    host::fs::require_space(scratch, prepared.merged.flat.report.bytes_out)?;
+    let workshop = host::fs::TempDir::inside(scratch)?;
+    let root = workshop.path().join("root");
     tree_sink::to_directory(&root, &prepared.merged, surroundings)?;
-    let outcome = Sandbox::new(&root).network(true).run_script(
-        &script.bytes,
-        std::slice::from_ref(&request.refresh.shell),
-        surroundings.progress,
-    );
-    let ran = outcome.context(|| format!("the refresh of `{}` failed", request.pack.source))?;
+    let (config, before) = prepared.into_findings();
+    let ran = Sandbox::new(&root)
+        .network(request.refresh.network)
+        .run_script(&script.bytes, std::slice::from_ref(&script.shell), surroundings.progress)
+        .context(|| format!("the refresh of `{}` failed", request.pack.source))?;
     if ran.exit != 0 {
-        return Err(Error::new(
+        let failed = Error::new(
             Kind::Failed,
             format!("the refresh of `{}` failed: {} exited with {}", request.pack.source, script.what, ran.exit),
-        )
-        .caused_by(ran.tail.join("\n")));
+        );
+        return Err(if ran.tail.is_empty() { failed } else { failed.caused_by(ran.tail.join("\n")) });
     }
-    let config = opened.image().map(|image| image.config.clone());
-    let mut report = pack::pack(&pack_tree(request, root, config), surroundings)?;
-    report.source = opened.reference.to_string();
-    let value = Value::map([
-        ("ran", Value::from(script.what.clone())),
-        ("in", Value::from("a sandbox")),
-        ("exit", Value::Int(ran.exit.into())),
-        ("seconds", ran.seconds.into()),
-        ("output", Value::list(ran.tail)),
-    ]);
-    Ok((value, report))
+    let report = pack::pack(&pack_again(request, Reference::Dir(root), config), surroundings)?;
+    let refresh = ran_in("a sandbox", script, ran.exit.into(), ran.seconds, &ran.tail);
+    Ok(Rebuilt { refresh: Value::Map(refresh), report: report.after(before) })
 }
 
-/// Removes what killed runs left.
-fn sweep_workshops(scratch: &Path) -> Result<()> {
-    for name in host::fs::list(scratch)? {
-        let path = scratch.join(&name);
-        if !name.to_string_lossy().starts_with("refresh-")
-            || host::fs::link_metadata(&path)?.is_none_or(|m| !m.is_dir())
-        {
-            continue;
-        }
-        if let Some(_dead) = host::fs::Lock::try_exclusive(&path.join("lock"))? {
-            host::fs::remove_dir_all(&path)?;
-        }
+fn ran_in(place: &str, script: &Script, exit: i64, seconds: f64, output: &[String]) -> Map {
+    let mut map = Map::new();
+    map.insert("ran".into(), script.what.clone().into());
+    map.insert("shell".into(), script.shell.clone().into());
+    map.insert("in".into(), place.into());
+    map.insert("exit".into(), exit.into());
+    map.insert("seconds".into(), seconds.into());
+    if !output.is_empty() {
+        map.insert("output".into(), Value::list(output.to_vec()));
     }
-    Ok(())
+    map
 }
 
 /// What a rebuild would do, without doing it.
@@ -296,14 +320,16 @@ pub fn preview(request: &RebuildRequest, surroundings: &Surroundings<'_>) -> Res
     let mut value = pack::preview(&request.pack, surroundings)?;
     let refresh = match (&request.refresh.wanted, &request.refresh.script) {
         (Some(false), _) => "none: refresh=False".to_owned(),
-        (_, Some(script)) => format!("`{}` would run inside", script.display()),
+        (_, Some(script)) => {
+            host::fs::read_at_most(script, SCRIPT_LIMIT)?;
+            format!("`{}` would run inside", script.display())
+        }
         (_, None) => format!("/{BOOT_SALT} would run inside, if the image carries it"),
     };
     if let Value::Map(members) = &mut value
         && let Some(Value::Map(changes)) = members.get_mut(&Key::from("changes"))
     {
         changes.insert("refresh".into(), refresh.into());
-        changes.extend(request.pack.notes.clone());
     }
     Ok(value)
 }

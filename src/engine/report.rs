@@ -50,11 +50,16 @@ pub enum Previous {
 }
 
 impl Previous {
-    pub(super) fn to_value(&self) -> Value {
+    fn to_value(&self, in_engine: bool) -> Value {
         match self {
             Self::None => Value::Null,
             Self::Same => Value::map([("state", "same image")]),
-            Self::Kept(id) => Value::map([("id", id.to_string()), ("state", "kept until image.gc".to_owned())]),
+            Self::Kept(id) => {
+                // image.gc collects the store; an engine's images are its user's.
+                let state =
+                    if in_engine { "kept; image.remove with this ID removes it" } else { "kept until image.gc" };
+                Value::map([("id", id.to_string()), ("state", state.to_owned())])
+            }
             Self::Removed(id) => Value::map([("id", id.to_string()), ("state", "removed".to_owned())]),
         }
     }
@@ -108,6 +113,28 @@ impl Report {
         }
     }
 
+    /// Puts before this run's own findings those of an earlier look at the same source.
+    pub(super) fn after(mut self, earlier: Self) -> Self {
+        self.source = earlier.source;
+        self.left_out.splice(0..0, earlier.left_out);
+        self.warnings.splice(0..0, earlier.warnings);
+        if let Some(merge) = earlier.merge {
+            let dropped = merge.dropped.into_iter().map(|dropped| (dropped.path, dropped.reason.to_owned()));
+            self.left_out.extend(dropped);
+            if merge.dropped_more > 0 {
+                self.left_out.push((format!("and {} more", merge.dropped_more), "dropped by the merge".to_owned()));
+            }
+            self.warnings.extend(merge.warnings);
+            if merge.warnings_more > 0 {
+                self.warnings.push(format!("and {} more", merge.warnings_more));
+            }
+        }
+        for (key, value) in earlier.notes {
+            self.notes.entry(key).or_insert(value);
+        }
+        self
+    }
+
     /// Takes over what a sink says.
     pub(super) fn wrote(&mut self, written: Written) {
         self.image_id = Some(written.id);
@@ -126,10 +153,16 @@ impl Report {
         set("result", true.into());
         set("source", self.source.clone().into());
         set("destination", self.destination.clone().into());
-        set("image_id", self.image_id.map(|id| id.to_string()).into());
-        set("layers", Value::list(self.layers.iter().map(ToString::to_string)));
-        set("names", Value::list(self.names.clone()));
-        set("previous", self.previous.to_value());
+        if let Some(id) = self.image_id {
+            set("image_id", id.to_string().into());
+            set("layers", Value::list(self.layers.iter().map(ToString::to_string)));
+        }
+        if !self.names.is_empty() {
+            set("names", Value::list(self.names.clone()));
+        }
+        if self.previous != Previous::None {
+            set("previous", self.previous.to_value(self.destination.starts_with("docker-daemon:")));
+        }
         if let Some(merge) = &self.merge {
             set("entries", Value::map([("in", merge.entries_in), ("kept", merge.entries_kept)]));
             set("bytes", Value::map([("in", merge.bytes_in), ("out", self.bytes_out)]));
@@ -153,8 +186,11 @@ impl Report {
         } else {
             set("bytes", Value::map([("out", self.bytes_out)]));
         }
-        set("dropped", self.dropped());
-        set("warnings", self.all_warnings());
+        for (key, found) in [("dropped", self.dropped()), ("warnings", self.all_warnings())] {
+            if !found.is_empty() {
+                set(key, Value::List(found));
+            }
+        }
         for (key, value) in &self.notes {
             map.insert(key.clone(), value.clone());
         }
@@ -162,7 +198,7 @@ impl Report {
         Value::Map(map)
     }
 
-    fn dropped(&self) -> Value {
+    fn dropped(&self) -> Vec<Value> {
         let merged = self
             .merge
             .iter()
@@ -170,11 +206,15 @@ impl Report {
             .map(|dropped| Value::map([("path", dropped.path.clone()), ("reason", dropped.reason.to_owned())]));
         let before =
             self.left_out.iter().map(|(path, reason)| Value::map([("path", path.clone()), ("reason", reason.clone())]));
-        Value::List(before.chain(merged).collect())
+        let more = self.merge.as_ref().map_or(0, |merge| merge.dropped_more);
+        let more = (more > 0).then(|| Value::map([("path", format!("and {more} more"))]));
+        before.chain(merged).chain(more).collect()
     }
 
-    fn all_warnings(&self) -> Value {
-        let merged = self.merge.iter().flat_map(|merge| merge.warnings.iter().cloned());
-        Value::list(self.warnings.iter().cloned().chain(merged))
+    fn all_warnings(&self) -> Vec<Value> {
+        let merged = self.merge.iter().flat_map(|merge| &merge.warnings);
+        let more = self.merge.as_ref().map_or(0, |merge| merge.warnings_more);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        self.warnings.iter().chain(merged).cloned().chain(more).map(Value::from).collect()
     }
 }

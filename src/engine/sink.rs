@@ -331,7 +331,7 @@ fn confirm(docker: &Docker, loaded: Digest, config: &ImageConfig) -> Result<Dige
 }
 
 /// Removes the image that lost its name; one that still has names or containers stays, and that is said.
-fn remove_old(docker: &Docker, old: Digest, progress: &Progress) -> Result<Previous> {
+pub(super) fn remove_old(docker: &Docker, old: Digest, progress: &Progress) -> Result<Previous> {
     // Who runs the same command at the same time may have removed it already.
     let Some(info) = docker.inspect_image(&EngineImage::Id(old))? else { return Ok(Previous::Removed(old)) };
     if !info.repo_tags.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::adopt;
 use super::merge::{Merged, merge};
 use super::open::{self, Opened};
 use super::surroundings::Surroundings;
@@ -21,8 +22,11 @@ pub fn verify(
 ) -> Result<Value> {
     let scratch = surroundings.scratch(tmpdir)?;
     let side = |reference: &Reference| -> Result<(Opened, Merged)> {
-        let idmap = idmap.filter(|_| matches!(reference, Reference::Dir(_)));
-        let opened = open::open(reference, idmap, &scratch, surroundings)?;
+        let idmap = match idmap.filter(|_| matches!(reference, Reference::Dir(_))) {
+            Some(given) => Some(given.clone()),
+            None => adopt::idmap_of(reference)?,
+        };
+        let opened = open::open(reference, idmap.as_ref(), &scratch, surroundings)?;
         let merged = merge(&opened, FlattenOptions::default(), &scratch, surroundings)?;
         Ok((opened, merged))
     };
@@ -45,8 +49,9 @@ pub fn verify(
     map.insert("comment".into(), comment.into());
     map.insert("left".into(), left_name.to_string().into());
     map.insert("right".into(), right_name.to_string().into());
-    if let Value::Map(members) = found.to_value() {
-        map.extend(members);
+    map.insert("entries".into(), found.entries.into());
+    if let (false, Value::Map(members)) = (found.same(), found.to_value()) {
+        map.extend(members.into_iter().filter(|(key, _)| *key != Key::from("same")));
     }
     for (side, opened, tree) in [("left", &left, &left_tree), ("right", &right, &right_tree)] {
         let walked = opened.left_out.iter().map(|(path, reason)| format!("{path}: {reason}"));

@@ -1,7 +1,7 @@
 //! `image.*`: pack, verify, inspect, copy, list, remove, gc; every image argument takes any reference.
 
 use super::{Accepts, Argument, Call, Context, Default, Function};
-use crate::engine::{self, LayerCount, PackRequest, Surroundings};
+use crate::engine::{self, LayerCount, PackRequest, Surroundings, adopt};
 use crate::error::{Error, Kind, Result};
 use crate::oci::Compression;
 use crate::rootfs::idmap::IdMap;
@@ -56,6 +56,13 @@ pub(super) const IDMAP: Argument = Argument::optional(
     "How a dir: tree is shifted, as `u:0:100000:65536,g:0:100000:65536` (container id, host id, count)",
 );
 
+pub(super) const LIVE: Argument = Argument::optional(
+    "live",
+    Accepts::Bool,
+    Default::Bool(false),
+    "Read the root filesystem of a running container all the same; the report says so",
+);
+
 const PACK: &str = "Merge an image, or a root filesystem, into one layer with every ACL intact.
 
 The tree a container would see is kept exactly: owners, modes, times, hard links, devices, xattrs, capabilities and
@@ -103,6 +110,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             TMPDIR,
             KEEP_OLD,
             IDMAP,
+            LIVE,
         ],
         pack,
     ),
@@ -176,6 +184,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
+/// Where the result of a source goes when nobody says: to the source's own name.
+pub(super) fn own_place(source: &Reference, argument: &str) -> Result<Reference> {
+    match source {
+        Reference::Dir(_) | Reference::Tar(_) => Err(Error::new(
+            Kind::Usage,
+            format!("`{source}` is a root filesystem and has no image name: `{argument}` is required"),
+        )),
+        image => Ok(image.clone()),
+    }
+}
+
 /// `compression` as a word; null means bare layers.
 pub(super) fn compression(call: &Call) -> Result<Compression> {
     match call.maybe_text("compression") {
@@ -217,9 +236,13 @@ pub(super) fn request(call: &Call, source: Reference, destination: Reference) ->
 
 fn pack(call: &Call, context: &Context) -> Result<Value> {
     let source = call.reference("source")?;
-    let destination = call.maybe_reference("destination")?.unwrap_or_else(|| source.clone());
+    let destination = match call.maybe_reference("destination")? {
+        Some(destination) => destination,
+        None => own_place(&source, "destination")?,
+    };
     let surroundings = Surroundings::new(&context.config, &context.progress);
-    let request = request(call, source, destination)?;
+    let mut request = request(call, source, destination)?;
+    adopt::adopt_rootfs(&mut request, call.boolean("live"))?;
     if call.test {
         return engine::pack::preview(&request, &surroundings);
     }

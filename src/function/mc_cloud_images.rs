@@ -1,15 +1,17 @@
 //! `mc_cloud_images.*`, the Docker side: names and arguments of the module castoff succeeds, none of its faults.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::image::{ACLS, CHANGES, COMPRESSION, IDMAP, KEEP_BASE, KEEP_OLD, LAYERS, TMPDIR, request};
+use super::image::{ACLS, CHANGES, COMPRESSION, IDMAP, KEEP_BASE, KEEP_OLD, LAYERS, LIVE, TMPDIR, own_place, request};
 use super::{Accepts, Argument, Call, Context, Default, Function};
 use crate::engine::lxc::LxcContainer;
-use crate::engine::rebuild::{self, RebuildRequest, RefreshRequest};
-use crate::engine::{self, Surroundings, acls, pack};
+use crate::engine::pack::PackRequest;
+use crate::engine::rebuild::{self, RebuildRequest, Rebuilt, RefreshRequest};
+use crate::engine::report::Report;
+use crate::engine::{self, Surroundings, acls, adopt, pack};
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::vocab::{Reference, Value};
+use crate::vocab::{Key, Reference, Value};
 
 const IMAGE: Argument = Argument::required("image", Accepts::Reference, "Image to work on");
 const DESTINATION: Argument = Argument::optional(
@@ -24,8 +26,12 @@ const REFRESH: Argument = Argument::optional(
     Default::Null,
     "Run the refresh script first; null: where the image carries it or script= is given, else skipped and reported",
 );
-const PACKED: Argument =
-    Argument::optional("pack", Accepts::Bool, Default::Bool(true), "Merge the result into one layer");
+const PACKED: Argument = Argument::optional(
+    "pack",
+    Accepts::Bool,
+    Default::Bool(true),
+    "Merge the result into one layer; a refreshed image always is",
+);
 const SCRIPT: Argument = Argument::optional(
     "script",
     Accepts::Path,
@@ -36,10 +42,16 @@ const SNAPSHOT: Argument = Argument::optional(
     "snapshot",
     Accepts::Bool,
     Default::Bool(true),
-    "Run the image's /sbin/makinastates-snapshot.sh after the refresh, where it has one",
+    "Run the image's /sbin/makinastates-snapshot.sh after its own refresh, where it has one; script= does as it likes",
 );
-const SHELL: Argument =
-    Argument::optional("shell", Accepts::Text, Default::Text("bash"), "Interpreter of the refresh script");
+const SHELL: Argument = Argument::optional(
+    "shell",
+    Accepts::Text,
+    Default::Null,
+    "Interpreter of the refresh script; null: bash where the image has it, else sh",
+);
+const NETWORK: Argument =
+    Argument::optional("network", Accepts::Bool, Default::Bool(true), "Whether the refresh script reaches the network");
 const COMMAND: Argument = Argument::optional(
     "command",
     Accepts::Text,
@@ -52,13 +64,6 @@ const FORCE: Argument = Argument::optional(
     Default::Bool(false),
     "Accepted for the callers of the original, which reused half-written tars; here nothing stale is ever reused",
 );
-const LIVE: Argument = Argument::optional(
-    "live",
-    Accepts::Bool,
-    Default::Bool(false),
-    "Read the root filesystem of a running container all the same; the report says so",
-);
-
 const FROM_ROOTFS: &str = "Make a Docker image of a root filesystem, with every POSIX ACL intact.
 
 `rootfs` is a directory, a tar, or any image reference. A directory of an LXC container is read with its idmap, and
@@ -106,6 +111,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             SCRIPT,
             SNAPSHOT,
             SHELL,
+            NETWORK,
             LIVE,
             IDMAP,
             LAYERS,
@@ -129,6 +135,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             SCRIPT,
             SNAPSHOT,
             SHELL,
+            NETWORK,
             LIVE,
             IDMAP,
             LAYERS,
@@ -179,6 +186,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             SNAPSHOT,
             SHELL,
             COMMAND,
+            NETWORK,
             LAYERS,
             CHANGES,
             COMPRESSION,
@@ -190,7 +198,21 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::changes(
         "mc_cloud_images.refresh_ms_docker",
         REFRESH_DOC,
-        &[IMAGE, DESTINATION, PACKED, ACLS, SNAPSHOT, SHELL, COMMAND, SCRIPT, REFRESH, COMPRESSION, TMPDIR, KEEP_OLD],
+        &[
+            IMAGE,
+            DESTINATION,
+            PACKED,
+            ACLS,
+            SNAPSHOT,
+            SHELL,
+            COMMAND,
+            SCRIPT,
+            REFRESH,
+            NETWORK,
+            COMPRESSION,
+            TMPDIR,
+            KEEP_OLD,
+        ],
         refresh_ms_docker,
     ),
     Function::changes(
@@ -215,6 +237,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 Default::Null,
                 "getfacl -R output; null: the image's own /acls.txt",
             ),
+            LAYERS,
+            CHANGES,
             COMPRESSION,
             TMPDIR,
             KEEP_OLD,
@@ -249,76 +273,107 @@ fn refresh_request(call: &Call) -> RefreshRequest {
         wanted: call.maybe_boolean("refresh"),
         script: call.maybe_path("script"),
         snapshot: call.maybe_boolean("snapshot").unwrap_or(true),
-        shell: call.maybe_text("shell").unwrap_or("bash").to_owned(),
+        shell: call.maybe_text("shell").map(str::to_owned),
+        network: call.maybe_boolean("network").unwrap_or(true),
     }
 }
 
 fn rebuild(call: &Call, source: Reference, destination: Reference) -> Result<RebuildRequest> {
-    let mut request = RebuildRequest {
+    Ok(RebuildRequest {
         pack: request(call, source, destination)?,
         refresh: refresh_request(call),
         merge: call.maybe_boolean("pack").unwrap_or(true),
-        live: call.boolean("live"),
-    };
-    if let Reference::Dir(path) = &request.pack.source
-        && let Some(container) = LxcContainer::of_rootfs(path)?
-    {
-        rebuild::adopt_container(&mut request, &container)?;
-    }
-    Ok(request)
+    })
 }
 
-fn run_rebuild(call: &Call, context: &Context, request: &RebuildRequest) -> Result<Value> {
+/// Runs it, or says what it would do; `shape` puts the original's members into the report.
+fn run_rebuild(
+    call: &Call,
+    context: &Context,
+    request: &RebuildRequest,
+    shape: fn(&RebuildRequest, &Rebuilt) -> Vec<(&'static str, Value)>,
+) -> Result<Value> {
     let surroundings = Surroundings::new(&context.config, &context.progress);
-    if call.test { rebuild::preview(request, &surroundings) } else { rebuild::rebuild(request, &surroundings) }
+    if call.test {
+        return rebuild::preview(request, &surroundings);
+    }
+    let rebuilt = rebuild::rebuild(request, &surroundings)?;
+    let mut value = with_tag(&rebuilt.report);
+    if let Value::Map(members) = &mut value {
+        members.extend(shape(request, &rebuilt).into_iter().map(|(key, value)| (Key::from(key), value)));
+    }
+    Ok(value)
+}
+
+/// The report with the name the image now has, as every function of the original returned it.
+fn with_tag(report: &Report) -> Value {
+    let mut value = report.to_value();
+    if let (Value::Map(members), Some(tag)) = (&mut value, report.names.first()) {
+        members.insert("tag".into(), tag.clone().into());
+    }
+    value
+}
+
+/// `build_docker_*`: `tar` and `from_tar` where a tar was read, and `rebuild`.
+fn as_built(request: &RebuildRequest, rebuilt: &Rebuilt) -> Vec<(&'static str, Value)> {
+    let mut members = Vec::new();
+    if let Reference::Tar(file) = &request.pack.source {
+        members.push(("tar", file.display().to_string().into()));
+        members.push(("from_tar", Value::map([("raw", rebuilt.report.image_id.map(|id| id.to_string()))])));
+    }
+    members.push(("rebuild", Value::map([("refresh", rebuilt.refresh.clone()), ("pack", rebuilt.pack())])));
+    members
+}
+
+/// `rebuild_ms_docker` and `refresh_ms_docker`: `refresh` and `pack`.
+fn as_rebuilt(_: &RebuildRequest, rebuilt: &Rebuilt) -> Vec<(&'static str, Value)> {
+    vec![("refresh", rebuilt.refresh.clone()), ("pack", rebuilt.pack())]
 }
 
 fn build_docker_from_rootfs(call: &Call, context: &Context) -> Result<Value> {
     let source = rootfs_reference(call.text("rootfs")?)?;
-    let request = rebuild(call, source, call.reference("image")?)?;
-    run_rebuild(call, context, &request)
+    let mut request = rebuild(call, source, call.reference("image")?)?;
+    adopt::adopt_rootfs(&mut request.pack, call.boolean("live"))?;
+    run_rebuild(call, context, &request, as_built)
 }
 
 fn build_docker_from_container(call: &Call, context: &Context) -> Result<Value> {
     let container = LxcContainer::find(call.text("container")?, &context.config.lxc_path)?;
     let source = Reference::Dir(container.rootfs.clone());
-    let request = rebuild(call, source, call.reference("image")?)?;
-    run_rebuild(call, context, &request)
+    let mut request = rebuild(call, source, call.reference("image")?)?;
+    adopt::adopt_container(&mut request.pack, &container, call.boolean("live"))?;
+    run_rebuild(call, context, &request, as_built)
 }
 
 fn docker_from_tar(call: &Call, context: &Context) -> Result<Value> {
-    let text = call.text("tar")?;
-    let source = match text.parse() {
-        Ok(Reference::Tar(path)) => path,
-        _ => PathBuf::from(text),
-    };
+    let source = rootfs_reference(call.text("tar")?)?;
+    let request = request(call, source, call.reference("image")?)?;
+    run_pack(call, context, &request)
+}
+
+fn run_pack(call: &Call, context: &Context, request: &PackRequest) -> Result<Value> {
     let surroundings = Surroundings::new(&context.config, &context.progress);
-    let request = request(call, Reference::Tar(source), call.reference("image")?)?;
     if call.test {
-        return pack::preview(&request, &surroundings);
+        return pack::preview(request, &surroundings);
     }
-    Ok(engine::pack(&request, &surroundings)?.to_value())
+    Ok(with_tag(&engine::pack(request, &surroundings)?))
 }
 
 fn destination(call: &Call) -> Result<Reference> {
     match call.maybe_reference("destination_image")? {
         Some(destination) => Ok(destination),
-        None => call.reference("image"),
+        None => own_place(&call.reference("image")?, "destination_image"),
     }
 }
 
 fn pack_docker(call: &Call, context: &Context) -> Result<Value> {
-    let surroundings = Surroundings::new(&context.config, &context.progress);
     let request = request(call, call.reference("image")?, destination(call)?)?;
-    if call.test {
-        return pack::preview(&request, &surroundings);
-    }
-    Ok(engine::pack(&request, &surroundings)?.to_value())
+    run_pack(call, context, &request)
 }
 
 fn rebuild_ms_docker(call: &Call, context: &Context) -> Result<Value> {
     let request = rebuild(call, call.reference("image")?, destination(call)?)?;
-    run_rebuild(call, context, &request)
+    run_rebuild(call, context, &request, as_rebuilt)
 }
 
 fn refresh_ms_docker(call: &Call, context: &Context) -> Result<Value> {

@@ -273,17 +273,27 @@ impl TempDir {
     /// A new empty folder in `folder`, for this user only.
     pub fn inside(folder: &Path) -> Result<Self> {
         let wrong = || format!("cannot create a temporary folder in `{}`", folder.display());
-        let path = loop {
+        loop {
             let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = folder.join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                created => break created.context(wrong).map(|()| path)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                created => created.context(wrong)?,
             }
-        };
-        let lock = open(&path)?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).context(wrong)?;
-        Ok(Self { path, _lock: lock })
+            // A sweep that came before the lock takes the folder for a dead owner's.
+            let lock = match open(&path) {
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                opened => opened?,
+            };
+            let is_ours = match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => lock.metadata().context(wrong)?.nlink() > 0,
+                Err(rustix::io::Errno::WOULDBLOCK) => false,
+                Err(error) => return Err(error).context(wrong),
+            };
+            if is_ours {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
     }
 
     /// Where the folder is.
