@@ -19,6 +19,12 @@ mod demo;
 mod docker;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/functions.rs"]
+mod functions;
+#[path = "real/functions_images.rs"]
+mod functions_images;
+#[path = "real/functions_refresh.rs"]
+mod functions_refresh;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;

@@ -24,7 +24,7 @@ fn name_of(image: &DockerImage) -> ImageName {
 }
 
 /// Writes an archive in the form of `docker save` from layer tars, as the specification says; prints the image ID.
-const ARCHIVE: &str = r#"
+pub(crate) const ARCHIVE: &str = r#"
 import hashlib, io, json, sys, tarfile
 out, layers, lie = sys.argv[1], sys.argv[2:-1], sys.argv[-1]
 blobs = [open(layer, "rb").read() for layer in layers]
@@ -216,7 +216,7 @@ fn an_unreachable_engine_is_unavailable_with_a_hint() {
 }
 
 /// The tests' engine behind a TCP port, as a remote one is.
-fn forwarded() -> String {
+pub(crate) fn forwarded() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", listener.local_addr().unwrap());
     let socket = docker_host().strip_prefix("unix://").unwrap().to_owned();
@@ -244,7 +244,7 @@ where
 }
 
 /// busybox with the host's ACL tools, and files that have ACLs.
-fn tree_with_acls(folder: &Path) -> PathBuf {
+pub(crate) fn tree_with_acls(folder: &Path) -> PathBuf {
     let tree = busybox_tree(folder);
     for tool in ["setfacl", "getfacl"] {
         let path = succeed(Command::new("sh").args(["-c", &format!("command -v {tool}")]));
@@ -278,7 +278,7 @@ fn tree_with_acls(folder: &Path) -> PathBuf {
 }
 
 /// A tree as getfacl and find(1) see it; `/` itself is the engine's.
-fn seen(root: &Path) -> (String, String) {
+pub(crate) fn seen(root: &Path) -> (String, String) {
     let acls = succeed(program("getfacl").args(["-R", "-n", "-p", "."]).current_dir(root));
     let mut acls: Vec<&str> = acls.split("\n\n").filter(|entry| !entry.starts_with("# file: .\n")).collect();
     acls.sort_unstable();
@@ -301,7 +301,7 @@ fn seen(root: &Path) -> (String, String) {
 }
 
 /// The lines that only one of two texts has.
-fn differences(left: &str, right: &str) -> String {
+pub(crate) fn differences(left: &str, right: &str) -> String {
     let only = |one: &str, other: &str, mark: &str| -> String {
         let other: std::collections::BTreeSet<&str> = other.lines().collect();
         one.lines().filter(|line| !other.contains(line)).map(|line| format!("{mark} {line}\n")).collect()
@@ -320,7 +320,7 @@ fn refresh(image: &DockerImage, script: &str) -> RefreshSpec {
     }
 }
 
-fn containers(image: &DockerImage) -> String {
+pub(crate) fn containers(image: &DockerImage) -> String {
     docker(&["ps", "-aq", "--filter", &format!("ancestor={}", image.0)])
 }
 
