@@ -197,11 +197,11 @@ impl TempFile {
             // Processes of several containers may share a folder and have one number: try until a name is free.
             let serial = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = parent(target).join(format!(".castoff-{}-{serial}.tmp", std::process::id()));
-            let made = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path);
-            if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            let created = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path);
+            if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
                 continue;
             }
-            let file = made.context(wrong)?;
+            let file = created.context(wrong)?;
             super::fault::point("host.fs.temporary-made");
             // A sweep that came before the lock takes the file for a dead owner's.
             let is_ours = match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

@@ -113,7 +113,7 @@ impl Storm<'_> {
         let again = self.command().output().unwrap();
         assert!(again.status.success(), "after {at}: {}", String::from_utf8_lossy(&again.stderr));
         assert_eq!(judged(&self.place), new, "after {at}");
-        assert_eq!(leftovers(self.castoff), [PathBuf::new(); 0], "after {at}");
+        assert_eq!(leftovers(self.castoff), Vec::<PathBuf>::new(), "after {at}");
         assert_store_is_whole(self.castoff);
     }
 }
@@ -205,7 +205,7 @@ fn killed_while_writing_an_archive() {
     let destination = format!("docker-archive:{}", file.display());
     let points = storm_in_files(&castoff, &destination, destination.clone());
     assert_reached(&points, &["engine.sink.writing", "oci.archive.before-persist", "oci.archive.after-persist"]);
-    assert_eq!(below(file.parent().unwrap()), [file.clone()]);
+    assert_eq!(below(file.parent().unwrap()), std::slice::from_ref(&file));
     succeed(program("python3").args(["-c", "import sys, tarfile; tarfile.open(sys.argv[1]).getmembers()"]).arg(&file));
 }
 

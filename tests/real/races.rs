@@ -54,7 +54,7 @@ fn runs_at_once_into_one_name_of_the_store() {
         assert!(ends.iter().all(|(code, _)| *code == Some(0)), "{ends:?}");
         assert!(alone.contains(&judged(&place)));
         assert_store_is_whole(&castoff);
-        assert_eq!(leftovers(&castoff), [std::path::PathBuf::new(); 0]);
+        assert_eq!(leftovers(&castoff), Vec::<std::path::PathBuf>::new());
     }
 }
 
@@ -72,7 +72,7 @@ fn runs_at_once_that_pack_one_image_of_the_store_in_place() {
     castoff.call(&["image.pack", "docker-archive:one.tar", "store:castoff-test-races:alone"]);
     assert_eq!(judged(&place), judged(&place.replace(name, "castoff-test-races:alone")));
     assert_store_is_whole(&castoff);
-    assert_eq!(leftovers(&castoff), [std::path::PathBuf::new(); 0]);
+    assert_eq!(leftovers(&castoff), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn runs_at_once_on_one_image_of_docker() {
     assert_eq!(docker(&["image", "inspect", "-f", "{{.Id}}", &image.0]), right);
     assert_eq!(judged(&name), right.trim());
     assert_store_is_whole(&castoff);
-    assert_eq!(leftovers(&castoff), [std::path::PathBuf::new(); 0]);
+    assert_eq!(leftovers(&castoff), Vec::<std::path::PathBuf>::new());
 }
