@@ -89,7 +89,7 @@ fn compressed_layers_that_would_fill_the_disk_are_refused_on_the_way() {
     assert!(said.contains("cannot unfold compressed content"), "{said}");
     assert!(said.contains("hint: ") && said.contains("tmpdir"), "{said}");
     assert_eq!((stored(&castoff), disk.free()), (old, free));
-    assert_eq!(leftovers(&castoff), [PathBuf::new(); 0]);
+    assert_eq!(leftovers(&castoff), Vec::<PathBuf>::new());
     assert_store_is_whole(&castoff);
 }
 
@@ -132,7 +132,7 @@ fn space_that_is_taken_meanwhile_is_a_clear_error() {
         assert!(said.contains("No space left on device"), "{said}");
         std::fs::remove_file(castoff.state().join("ballast")).unwrap();
         assert_eq!(stored(&castoff), old);
-        assert_eq!(leftovers(&castoff), [PathBuf::new(); 0]);
+        assert_eq!(leftovers(&castoff), Vec::<PathBuf>::new());
         assert_store_is_whole(&castoff);
     }
     castoff.call(&["image.pack", "docker-archive:other.tar", &destination]);
