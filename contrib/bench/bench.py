@@ -73,6 +73,17 @@ def procedures(source, size):
     ]
 
 
+def prepare(name, source):
+    """Nothing that an earlier run made spares this one work, or is to be removed by it."""
+    remove_containers()
+    if "store to store" in name:
+        shutil.rmtree(state)
+        quiet(castoff("image.copy", f"docker-archive:{source}", "store:bench:in"))
+    if os.path.exists(out):
+        os.remove(out)
+    os.sync()
+
+
 def main():
     source = image.make(rootfs, folder)
     million = image.million(folder)
@@ -81,23 +92,18 @@ def main():
     quiet(castoff("image.copy", f"docker-archive:{source}", "store:bench:in"))
     quiet(castoff("image.pack", f"docker-archive:{source}", f"docker-archive:{out}"))
     size = os.path.getsize(out)
-    table = []
-    for name, times, commands in procedures(source, size):
-        costs = []
-        for _ in range(times):
-            remove_containers()
-            if "store to store" in name:
-                # What was packed before would be recognised: it is to be packed again.
-                shutil.rmtree(state)
-                quiet(castoff("image.copy", f"docker-archive:{source}", "store:bench:in"))
-            os.sync()
-            print(f"… {name}", file=sys.stderr)
-            try:
-                costs.append(measure.run(commands, daemons, environment))
-            except RuntimeError as error:
-                print(f"{name}: {error}", file=sys.stderr)
-                break
-        table.append((name, costs))
+    listed = procedures(source, size)
+    table = [(name, []) for name, _, _ in listed]
+    # In turns, so that what else the machine does falls on all alike.
+    for turn in range(runs):
+        for (name, times, commands), (_, costs) in zip(listed, table):
+            if turn < times:
+                prepare(name, source)
+                print(f"… {name}", file=sys.stderr)
+                try:
+                    costs.append(measure.run(commands, daemons, environment))
+                except RuntimeError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
     report(table, os.path.getsize(source), size)
     small(million)
 

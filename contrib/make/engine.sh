@@ -21,7 +21,7 @@ start_engine() {
     local containerd="$ENGINE_FOLDER/run/containerd.sock" log=$ENGINE_FOLDER/log
     setsid containerd --config "$ENGINE_FOLDER/config/containerd.toml" --root "$ENGINE_FOLDER/containerd" \
         --state "$ENGINE_FOLDER/run/containerd" --address "$containerd" >"$log.containerd" 2>&1 &
-    ENGINE_CONTAINERD_PID=$!
+    export ENGINE_CONTAINERD_PID=$!
     ENGINE_PIDS=("$ENGINE_CONTAINERD_PID")
     wait_for "containerd" "$ENGINE_CONTAINERD_PID" "$log.containerd" test -S "$containerd"
     printf '{}\n' >"$ENGINE_FOLDER/config/daemon.json"

@@ -16,5 +16,4 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
     missing clippy
 fi
-mapfile -t scripts < <(git ls-files '*.sh' .ci/run 2>/dev/null || find contrib .ci -name '*.sh' -o -path .ci/run)
-shellcheck -x "${scripts[@]}"
+shellcheck -x contrib/make/*.sh contrib/debian/{postinst,prerm,postrm} .ci/run
