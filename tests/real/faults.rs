@@ -54,7 +54,7 @@ pub(crate) fn leftovers(castoff: &Castoff) -> Vec<PathBuf> {
     below(castoff.scratch()).into_iter().filter(is_leftover).collect()
 }
 
-/// The store holds what it says, as castoff and (where it has an image of that name) skopeo find.
+/// The store holds what it says.
 pub(crate) fn assert_store_is_whole(castoff: &Castoff) {
     let found = castoff.call(&["store.verify"]);
     assert_eq!((&found["result"], &found["mismatches"]), (&true.into(), &Value::Array(Vec::new())), "{found}");

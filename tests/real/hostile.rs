@@ -61,7 +61,7 @@ fn every_lie_is_told_apart_and_changes_nothing() {
     let castoff = guarded();
     let lies = castoff.scratch().join("lies");
     std::fs::create_dir(&lies).unwrap();
-    let cases = succeed(program("python3").arg(LIES).arg(&lies));
+    let cases = succeed(program("python3").arg("-B").arg(LIES).arg(&lies));
     assert!(cases.lines().count() > 40, "{cases}");
     let place = format!("oci:{}:{NAME}", castoff.state().join("store").display());
     let (old, before) = (judged(&place), outside(&castoff));

@@ -1,4 +1,4 @@
-"""Writes image archives that lie, each into FOLDER under the name of its case: IMAGE_HOSTILE.py FOLDER
+"""Writes image archives that lie, each into FOLDER under the name of its case: image_hostile.py FOLDER
 
 Prints `CASE KIND` lines: the exit code word that castoff must answer with, see `tests/real/hostile.rs`.
 """
@@ -55,8 +55,6 @@ case("hard-link-nowhere", "corrupt", [entry("link", **LINK, linkname="not/there"
 case("whiteout-of-parent", "corrupt", [entry("a/.wh...", b"")])
 
 # Headers that lie.
-lying = bytearray(good[0])
-lying[512:1024] = lying[512:1024]
 member = good[1].index(b"etc/secret\0", 1024)
 for name, size in {"size-too-large": 1 << 32, "size-absurd": (1 << 33) - 1}.items():
     lying = bytearray(good[1])
@@ -145,10 +143,6 @@ case("manifest-deep", "corrupt", good, change=raw_manifest(b"[" * 200_000))
 case("manifest-empty", "not-found", good, change=raw_manifest(b"[]"))
 
 
-def linked(members, manifests):
-    members["manifest.json"] = json.dumps(manifests).encode()
-
-
 # A link of the archive that leads to a file of the host.
 save(os.path.join(folder, "layer-link-out.tar"), ["castoff-test-hostile:1"], good,
      change=set_manifest(Layers=["layer0/layer.tar", "out"]))
@@ -188,12 +182,6 @@ def layout(name, kind, change):
         with open(os.path.join(root, file), "w") as out:
             json.dump(content, out)
     print(name, kind)
-
-
-def damage(which):
-    def change(manifest, blobs):
-        which(manifest, blobs)
-    return change
 
 
 first = digest(good[0])

@@ -1,4 +1,4 @@
-"""Writes images as archives of `docker save`: IMAGE_MAKE.py OUT NAME CONTENT [BYTES [gzip]]
+"""Writes images as archives of `docker save`: image_make.py OUT NAME CONTENT [BYTES [gzip]]
 
 Two layers with what packing must keep: ACLs, a hard link, a deletion. CONTENT makes images that differ, BYTES of noise
 make them large, `gzip` stores their layers compressed.
