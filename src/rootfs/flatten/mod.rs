@@ -43,7 +43,7 @@ pub struct FlattenOptions {
     pub split_acl_layer: bool,
     /// Write only what differs from this many of the lowest layers.
     pub base_layers: usize,
-    /// Write ACLs as text too, for users of GNU tar.
+    /// Write for users of GNU tar: ACLs as text too, and every directory in one piece.
     pub text_acls: bool,
     /// Keep sparse files sparse. Not for images: Docker refuses GNU's old form when it loads, and an image with any of
     /// the PAX forms when it saves or pushes it (20.10: "could not verify layer data"); engines unpack full blocks

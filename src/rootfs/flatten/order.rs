@@ -1,4 +1,5 @@
-//! The order an output is written in: as the layers are read, parents and link carriers moved before what needs them.
+//! The order an output is written in: as the layers are read, parents and link carriers moved before what needs them;
+//! for GNU tar by path.
 
 use super::plan::Plan;
 use super::tree::{Form, NONE, ROOT, flag};
@@ -30,10 +31,33 @@ impl Plan {
         }
     }
 
+    /// All living nodes, each directory with what is in it before the next: GNU tar sets a directory's time when it
+    /// leaves it, and again nothing after that.
+    pub(super) fn in_path_order(&self) -> Vec<u32> {
+        let (mut todo, mut found) = (vec![ROOT], Vec::new());
+        while let Some(node) = todo.pop() {
+            let from = todo.len();
+            let mut child = self.tree.node(node).first_child;
+            while child != NONE {
+                todo.push(child);
+                child = self.tree.node(child).next;
+            }
+            todo[from..].sort_unstable_by(|left, right| self.tree.name(*right).cmp(self.tree.name(*left)));
+            // The root may have no entry.
+            if self.tree.node(node).inode != NONE {
+                found.push(node);
+            }
+        }
+        found
+    }
+
     /// The nodes of an output, and whiteouts, in the order they are written in.
     pub(super) fn order(&self, part: Part) -> Vec<u32> {
-        let mut wanted: Vec<u32> = self.living().filter(|node| self.belongs(*node, part)).collect();
-        wanted.sort_unstable_by_key(|node| (self.tree.source(*node), *node));
+        let mut wanted: Vec<u32> = if self.options.text_acls { self.in_path_order() } else { self.living().collect() };
+        wanted.retain(|node| self.belongs(*node, part));
+        if !self.options.text_acls {
+            wanted.sort_unstable_by_key(|node| (self.tree.source(*node), *node));
+        }
         let mut order =
             Order { plan: self, done: vec![false; self.tree.nodes.len()], items: Vec::new(), above: Vec::new() };
         if part == Part::Difference {

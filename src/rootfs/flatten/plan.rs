@@ -79,6 +79,9 @@ impl Plan {
     ) -> Result<()> {
         self.drop_zero_devices(report);
         self.choose_carriers(report);
+        if self.options.text_acls {
+            self.carry_by_first_name();
+        }
         self.find_names(layers)?;
         self.fold(layers)?;
         self.put_acls(layers, overrides, report)?;
@@ -138,6 +141,17 @@ impl Plan {
             inode.carrier != NONE && inode.carrier != ROOT && self.tree.node(inode.carrier).link != NONE
         };
         report.links_promoted = self.tree.inodes.iter().filter(promoted).count() as u64;
+    }
+
+    /// The first name in path order carries the content, so that no directory is begun for the sake of a link.
+    fn carry_by_first_name(&mut self) {
+        let mut seen = vec![false; self.tree.inodes.len()];
+        for node in self.in_path_order() {
+            let inode = self.tree.node(node).inode;
+            if !std::mem::replace(&mut seen[inode as usize], true) {
+                self.tree.inode_mut(inode).carrier = node;
+            }
+        }
     }
 
     /// The names of users and groups, if any ACL stands as text alone.
