@@ -17,6 +17,8 @@ pub(crate) fn rootfs(folder: &Path) -> PathBuf {
     let tree = busybox_tree(folder);
     succeed(program("python3").arg(MAKE).arg(&tree));
     std::fs::remove_file(tree.join("sparse")).unwrap();
+    // Engines leave out xattrs without a value: to Go's tar reader that is a deletion.
+    succeed(program("setfattr").args(["-x", "user.on-directory"]).arg(tree.join("a")));
     std::fs::create_dir(tree.join("sbin")).unwrap();
     std::os::unix::fs::symlink("/bin/busybox", tree.join("sbin/init")).unwrap();
     // Engines take times before 1970 for 1970.
@@ -139,14 +141,15 @@ fn a_root_filesystem_is_the_same_in_a_container_acls_included() {
     // Without ACLs the group has what its own entry says, never the mask.
     let out = castoff.scratch().join("plain");
     castoff.call(&["image.pack", &source, &format!("dir:{}", out.display()), "acls=False"]);
-    for (path, block) in &listed {
+    let plain = getfacl(&out);
+    for (path, block) in listed.iter().filter(|(path, _)| *path != "socket") {
         let entry = |block: &str, name: &str| {
             block.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().next().unwrap().to_owned()
         };
-        let plain = succeed(program("getfacl").args(["-n", "-p"]).arg(path).current_dir(&out));
+        let plain = &plain[path];
         assert!(!plain.contains("mask::") && !plain.contains("default:"), "{plain}");
         for name in ["user::", "group::", "other::"] {
-            assert_eq!(entry(&plain, name), entry(block, name), "{path}");
+            assert_eq!(entry(plain, name), entry(block, name), "{path}");
         }
     }
 }
@@ -333,7 +336,8 @@ fn an_ordinary_user_packs_what_they_can_read_and_is_told_the_rest() {
         succeed(program("chmod").arg(mode).arg(path));
     }
     let (binary, state) = (castoff.scratch().join("castoff"), castoff.scratch().join("nobody"));
-    std::fs::copy(env!("CARGO_BIN_EXE_castoff"), &binary).unwrap();
+    // By another process: a file this one has open for writing may be inherited by a child of another test.
+    succeed(program("cp").arg(env!("CARGO_BIN_EXE_castoff")).arg(&binary));
     std::fs::create_dir(&state).unwrap();
     succeed(program("chown").arg("65534:65534").arg(&state));
     let mut command = program("setpriv");
