@@ -363,12 +363,12 @@ fn killed_child() {
     unpack_file(&folder.with_file_name("t.tar"), &folder.join("out"), UnpackOptions::default()).unwrap();
 }
 
+/// A tenth of what is promised for a million, so that it is no soak: 100 101 entries.
 #[test]
-#[ignore = "soak: makes a million files"]
-fn a_million_entries_stay_under_150_mib() {
+fn a_hundred_thousand_entries_stay_under_20_mib() {
     let scratch = tempfile::tempdir().unwrap();
     let tree = scratch.path().join("tree");
-    for folder in 0..1000 {
+    for folder in 0..100 {
         let folder = tree.join(format!("folder-{folder:04}"));
         std::fs::create_dir_all(&folder).unwrap();
         for number in 0..1000 {
@@ -395,5 +395,5 @@ fn a_million_entries_stay_under_150_mib() {
         report.entries,
         started.elapsed() - walked
     );
-    assert!(report.entries == 1_001_001 && peak < 150 << 20, "{peak} bytes");
+    assert!(report.entries == 100_101 && peak < 20 << 20, "{peak} bytes");
 }
