@@ -4,6 +4,7 @@
 source "$(dirname "$0")/machine.sh"
 need skopeo=skopeo setfacl=acl python3=python3
 contrib/make/build.sh
+cargo test --release --locked --test real -- --ignored --exact walk_limits::a_million_entries_stay_under_150_mib
 minutes=${SOAK_MINUTES:-30}
 targets=$(find contrib/fuzz/targets -name '*.rs' | wc -l)
 FUZZ_SECONDS=$((minutes * 30 / targets)) contrib/make/fuzz.sh
