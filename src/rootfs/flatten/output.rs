@@ -249,10 +249,14 @@ impl Plan {
         let inode = *self.tree.inode(node.inode);
         let carrier = self.member(layers, &inode)?;
         let metadata = self.written(node.inode, &carrier, part)?;
-        let link = self.tree.links[node.link as usize];
+        let target = self.tree.path(inode.carrier);
+        let Some(link) = self.tree.links.get(node.link as usize).copied() else {
+            // The content came with this name and is carried by another: no header says that this one is a link.
+            let entry = metadata.entry(self.tree.path(item), EntryKind::Hardlink { target });
+            return Ok(Cast::new(tar::encode(&entry, None, self.options.text_acls), NOTHING));
+        };
         let member = self.link(layers, &link)?;
         let path = member.entry.path.clone();
-        let target = self.tree.path(inode.carrier);
         match self.change(&member, path, Some(target), &metadata)? {
             None => {
                 let range = Range { layer: link.layer, start: link.header, end: link.header + link.length };
