@@ -1,9 +1,10 @@
-//! The words every room shares: content digests, image references and names, values. Parsed once, valid everywhere.
+//! The words every room shares: content digests, image references and names, minion ids, values. Parsed once, valid everywhere.
 //!
 //! Pure: knows no files, time or network.
 
 mod digest;
 mod image_name;
+mod minion_id;
 mod nearest;
 mod reference;
 mod scalar;
@@ -12,6 +13,7 @@ mod value;
 
 pub use digest::{DiffId, Digest};
 pub use image_name::ImageName;
+pub use minion_id::MinionId;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
 pub use scalar::{ScalarType, bool_value, float_value, int_value, plain_scalar, scalar_type};
