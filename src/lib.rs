@@ -8,7 +8,8 @@
 //! 11 cli                                       translate and call; no domain rules; terminal sink of the event stream
 //! 10 function                                  the table; arguments; dispatch
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
-//!  5 store                                     content store, leases, garbage collection
+//!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
+//!  5 store  pillar                             content store, leases, garbage collection · layered sources of configuration
 //!  4 oci  sandbox  config                      formats and archives · namespaces, mounts, run · castoff's own configuration
 //!  3 rootfs                                    entries, ACLs, tar, flatten, walk/unpack (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
@@ -25,8 +26,10 @@ pub mod function;
 pub mod host;
 pub mod oci;
 pub mod outputter;
+pub mod pillar;
 pub mod progress;
 pub mod rootfs;
 pub mod sandbox;
+pub mod settings;
 pub mod store;
 pub mod vocab;

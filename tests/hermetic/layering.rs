@@ -17,6 +17,8 @@ const ROOMS: &[(&str, u8)] = &[
     ("sandbox", 4),
     ("config", 4),
     ("store", 5),
+    ("pillar", 5),
+    ("settings", 6),
     ("engine", 7),
     ("function", 10),
     ("cli", 11),
