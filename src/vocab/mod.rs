@@ -1,9 +1,10 @@
-//! The words every room shares: content digests, image references and names, minion ids, values. Parsed once, valid everywhere.
+//! The words every room shares: content digests, image references and names, minion and job ids, values. Parsed once, valid everywhere.
 //!
 //! Pure: knows no files, time or network.
 
 mod digest;
 mod image_name;
+mod job_id;
 mod minion_id;
 mod nearest;
 mod reference;
@@ -13,6 +14,7 @@ mod value;
 
 pub use digest::{DiffId, Digest};
 pub use image_name::ImageName;
+pub use job_id::JobId;
 pub use minion_id::MinionId;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
