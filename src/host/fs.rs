@@ -48,6 +48,14 @@ pub fn create_in_place(path: &Path, append: bool) -> Result<File> {
         .context(|| format!("cannot open `{}` for writing", path.display()))
 }
 
+/// Makes an empty file with `mode` where nothing is; whether it was made. What is there is not even opened.
+pub fn create_if_absent(path: &Path, mode: u32) -> Result<bool> {
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        file => file.context(|| format!("cannot create `{}`", path.display())).map(|_| true),
+    }
+}
+
 /// What is at the path, following links; none where nothing is.
 #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
 pub fn metadata(path: &Path) -> Result<Option<Metadata>> {

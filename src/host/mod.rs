@@ -1,4 +1,4 @@
-//! The one door to the machine: files, processes, the clock, the environment, named fault points.
+//! The one door to the machine: files, processes, the clock, chance, the environment, named fault points.
 //!
 //! Every error here names the path or the command. Nothing outside this room (and `rootfs::walk`, `rootfs::unpack`,
 //! `oci::distribution`) touches the world.
@@ -9,3 +9,5 @@ pub mod environment;
 pub mod fault;
 pub mod fs;
 pub mod process;
+pub mod random;
+pub mod session;
