@@ -46,6 +46,10 @@ pub enum Event {
 pub trait Sink: Send + Sync {
     /// Takes one event; must not block for long.
     fn event(&self, event: &Event);
+
+    /// Something was done that is too little for an event. A listener that wants the work to end can unwind it here; it is
+    /// called often and must cost next to nothing.
+    fn tick(&self) {}
 }
 
 /// Drops every event.
@@ -116,6 +120,8 @@ impl Stage {
         if self.done - self.told >= self.step {
             self.told = self.done;
             self.sink.event(&Event::Advanced { done: self.done });
+        } else {
+            self.sink.tick();
         }
     }
 }
