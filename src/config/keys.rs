@@ -118,11 +118,50 @@ pub const KEYS: &[Key] = &[
         set: |config, text| path(text).map(|value| config.lxc_path = value),
         get: |config| Value::from(config.lxc_path.display().to_string()),
     },
+    Key {
+        name: "jobs.parallel",
+        environment: "CASTOFF_JOBS_PARALLEL",
+        accepts: "a whole number from 1 on",
+        doc: "The most jobs of the daemon that run at once; the others wait in order",
+        set: |config, text| at_least_one(text).map(|value| config.jobs_parallel = value),
+        get: |config| Value::from(config.jobs_parallel),
+    },
+    Key {
+        name: "jobs.attempts",
+        environment: "CASTOFF_JOBS_ATTEMPTS",
+        accepts: "a whole number from 1 on",
+        doc: "A job whose process was killed is run again, this often in all",
+        set: |config, text| at_least_one(text).map(|value| config.jobs_attempts = value),
+        get: |config| Value::from(config.jobs_attempts),
+    },
+    Key {
+        name: "jobs.keep_days",
+        environment: "CASTOFF_JOBS_KEEP_DAYS",
+        accepts: "a whole number of days",
+        doc: "Jobs that ended are forgotten after so many days",
+        set: |config, text| number(text).map(|value| config.jobs_keep_days = value),
+        get: |config| Value::from(config.jobs_keep_days),
+    },
+    Key {
+        name: "jobs.keep",
+        environment: "CASTOFF_JOBS_KEEP",
+        accepts: "a whole number",
+        doc: "The most jobs that ended to remember, the newest",
+        set: |config, text| number(text).map(|value| config.jobs_keep = value),
+        get: |config| Value::from(config.jobs_keep),
+    },
 ];
 
 fn path(text: &str) -> Result<PathBuf, String> {
     // A relative state folder would be another one in every working directory.
     if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err(format!("`{text}` is not an absolute path")) }
+}
+
+fn at_least_one(text: &str) -> Result<u32, String> {
+    match number(text)? {
+        0 => Err("0 is too few".to_owned()),
+        value => Ok(value),
+    }
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {

@@ -13,6 +13,7 @@ mod file;
 mod keys;
 mod size;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
@@ -53,7 +54,16 @@ pub struct Config {
     pub limit_layer_size: u64,
     /// Where LXC keeps its containers.
     pub lxc_path: PathBuf,
+    /// The most jobs that run at once.
+    pub jobs_parallel: u32,
+    /// How often a job whose process died is run before it counts as failed.
+    pub jobs_attempts: u32,
+    /// Jobs that ended are forgotten after so many days.
+    pub jobs_keep_days: u32,
+    /// The most jobs that ended to remember.
+    pub jobs_keep: u32,
     origins: Vec<Origin>,
+    overrides: Overrides,
 }
 
 /// Where a value came from.
@@ -81,7 +91,7 @@ impl std::fmt::Display for Origin {
 }
 
 /// What the command line says about configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--config FILE`: this file (and its drop-ins) instead of the usual one; it must exist.
     pub file: Option<PathBuf>,
@@ -92,7 +102,7 @@ pub struct Overrides {
 impl Config {
     /// The configuration in force: flags over environment over drop-ins over file over defaults.
     pub fn load(overrides: &Overrides) -> Result<Self> {
-        let mut config = Self::defaults(PathBuf::new());
+        let mut config = Self { overrides: overrides.clone(), ..Self::defaults(PathBuf::new()) };
         for path in files(overrides)? {
             for (name, text) in file::read(&path)? {
                 config.set(find(&name)?, &text, Origin::File(path.clone()))?;
@@ -124,8 +134,22 @@ impl Config {
             limit_entries: crate::rootfs::Limits::default().entries,
             limit_layer_size: 64 << 30,
             lxc_path: PathBuf::from("/var/lib/lxc"),
+            jobs_parallel: half_of_the_processors(),
+            jobs_attempts: 3,
+            jobs_keep_days: 30,
+            jobs_keep: 1000,
+            overrides: Overrides::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
+    }
+
+    /// The environment that makes a castoff without flags load what this process's flags said.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let file = self.overrides.file.iter().map(|file| ("CASTOFF_CONFIG", file.clone().into_os_string()));
+        let values = self.overrides.values.iter().filter_map(|(name, text)| {
+            KEYS.iter().find(|key| key.name == name).map(|key| (key.environment, OsString::from(text)))
+        });
+        file.chain(values).collect()
     }
 
     /// Where the value of a dotted key came from; none for an unknown key.
@@ -189,6 +213,12 @@ fn files(overrides: &Overrides) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// Long work is bound by disk and compression alike: half of the processors, one at least and four at most.
+fn half_of_the_processors() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(processors / 2).unwrap_or(4).clamp(1, 4)
 }
 
 fn default_state_dir() -> Result<PathBuf> {
