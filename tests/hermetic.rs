@@ -36,6 +36,8 @@ mod image_config;
 mod image_writers;
 #[path = "hermetic/images.rs"]
 mod images;
+#[path = "hermetic/jobs.rs"]
+mod jobs;
 #[path = "hermetic/layering.rs"]
 mod layering;
 #[path = "hermetic/merge_model.rs"]

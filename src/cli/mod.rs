@@ -5,6 +5,7 @@
 
 mod call;
 mod complete;
+mod job;
 mod logs;
 mod options;
 mod output;
@@ -62,6 +63,7 @@ fn run(arguments: &[OsString]) -> Result<Exit> {
         Command::Call(options) => call::call(&options, &options::overrides(&matches)?),
         Command::Config => call::shortcut("sys.config", &config(&matches)?),
         Command::Doctor => call::shortcut("sys.doctor", &config(&matches)?),
+        Command::JobRun { id } => job::run(&id, &config(&matches)?),
         Command::Completion { shell } => complete::print(shell),
     }
 }

@@ -47,6 +47,12 @@ pub(super) enum Command {
     Config,
     /// Show what this machine offers castoff, and how to get what is missing
     Doctor,
+    /// Run a job that the daemon has queued
+    #[command(hide = true, name = "job-run")]
+    JobRun {
+        /// The job
+        id: String,
+    },
     /// Print the completion script of a shell
     Completion {
         /// The shell

@@ -2,7 +2,7 @@
 
 use super::arguments::{Problem, Request, bind};
 use super::{Context, Function, GROUPS};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::vocab::{Value, nearest};
 
 /// Why a call gave no result.
@@ -42,6 +42,30 @@ pub enum CallError {
     },
 }
 
+impl CallError {
+    /// As the one error that crosses doors which have no words of Salt's to keep.
+    pub fn into_error(self) -> Error {
+        let with_hint = |error: Error, hint: Option<String>| match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        };
+        match self {
+            Self::Unknown { name, nearest } => {
+                let hint = match nearest.as_slice() {
+                    [] => "`sys.list_functions` lists all functions".to_owned(),
+                    near => format!("did you mean `{}`?", near.join("`, `")),
+                };
+                let shown: String = name.chars().take(128).flat_map(char::escape_debug).collect();
+                Error::new(Kind::NotFound, format!("there is no function `{shown}`")).hint(hint)
+            }
+            Self::Keywords { function, problem, hint } | Self::Arguments { function, problem, hint } => {
+                with_hint(Error::new(Kind::Usage, format!("{}: {problem}", function.name)), hint)
+            }
+            Self::Failed { error, .. } => error,
+        }
+    }
+}
+
 impl std::fmt::Debug for Function {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Function({})", self.name)
@@ -60,19 +84,28 @@ pub fn find(name: &str) -> Option<&'static Function> {
     GROUPS.iter().copied().flatten().find(|function| function.name == name)
 }
 
-/// Runs the function of this name with these arguments.
-pub fn dispatch(name: &str, request: Request, context: &Context) -> Result<Value, CallError> {
-    let Some(function) = find(name) else {
-        let known = functions().into_iter().map(|function| function.name);
-        return Err(CallError::Unknown { name: name.to_owned(), nearest: nearest(name, known) });
-    };
-    let call = bind(function, request).map_err(|Problem { keywords, message: problem, hint }| {
+/// There is no function of this name.
+pub(super) fn unknown(name: &str) -> CallError {
+    let known = functions().into_iter().map(|function| function.name);
+    CallError::Unknown { name: name.to_owned(), nearest: nearest(name, known) }
+}
+
+impl Problem {
+    /// As the error of a call of this function.
+    pub(super) fn of(self, function: &'static Function) -> CallError {
+        let Self { keywords, message: problem, hint } = self;
         if keywords {
             CallError::Keywords { function, problem, hint }
         } else {
             CallError::Arguments { function, problem, hint }
         }
-    })?;
+    }
+}
+
+/// Runs the function of this name with these arguments.
+pub fn dispatch(name: &str, request: Request, context: &Context) -> Result<Value, CallError> {
+    let Some(function) = find(name) else { return Err(unknown(name)) };
+    let call = bind(function, request).map_err(|problem| problem.of(function))?;
     tracing::debug!(function = name, test = call.test, "calling");
     (function.run)(&call, context).map_err(|error| CallError::Failed { function, error })
 }

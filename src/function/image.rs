@@ -113,7 +113,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             LIVE,
         ],
         pack,
-    ),
+    )
+    .long(),
     Function::reads(
         "image.verify",
         VERIFY,
@@ -124,7 +125,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             IDMAP,
         ],
         verify,
-    ),
+    )
+    .long(),
     Function::reads(
         "image.inspect",
         INSPECT,
@@ -139,7 +141,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             TMPDIR,
         ],
         inspect,
-    ),
+    )
+    .long(),
     Function::changes(
         "image.copy",
         COPY,
@@ -151,7 +154,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         copy,
-    ),
+    )
+    .long(),
     Function::reads(
         "image.list",
         "List the images of the embedded store, untagged ones among them, and those of the Docker engine if it answers.",
@@ -181,7 +185,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Argument::optional("keep", Accepts::Int, Default::Null, "Instead of store.keep"),
         ],
         gc,
-    ),
+    )
+    .long(),
 ];
 
 /// Where the result of a source goes when nobody says: to the source's own name.

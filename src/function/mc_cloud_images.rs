@@ -121,7 +121,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         build_docker_from_rootfs,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.build_docker_from_container",
         "Make a Docker image of an LXC container's root filesystem; see build_docker_from_rootfs.\n\n    castoff call mc_cloud_images.build_docker_from_container group/name:1 mycontainer",
@@ -145,7 +146,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         build_docker_from_container,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.docker_from_tar",
         "Make a Docker image of a root filesystem tar, its ACLs (binary or text records) intact.\n\n    castoff call mc_cloud_images.docker_from_tar group/name:1 /root/rootfs.tar",
@@ -166,13 +168,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         docker_from_tar,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.pack_docker",
         PACK,
         &[IMAGE, DESTINATION, ACLS, TMPDIR, LAYERS, KEEP_BASE, CHANGES, COMPRESSION, KEEP_OLD],
         pack_docker,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.rebuild_ms_docker",
         "Refresh an image, then pack what came of it; see refresh_ms_docker and pack_docker.\n\n    castoff call mc_cloud_images.rebuild_ms_docker group/name:1",
@@ -194,7 +198,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         rebuild_ms_docker,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.refresh_ms_docker",
         REFRESH_DOC,
@@ -214,7 +219,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         refresh_ms_docker,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.backup_acls_from_docker",
         BACKUP,
@@ -224,7 +230,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             TMPDIR,
         ],
         backup_acls_from_docker,
-    ),
+    )
+    .long(),
     Function::changes(
         "mc_cloud_images.apply_acls_to_docker",
         APPLY,
@@ -244,7 +251,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             KEEP_OLD,
         ],
         apply_acls_to_docker,
-    ),
+    )
+    .long(),
 ];
 
 /// The original prefixes nothing: a path is a directory or a tar file, whatever else is a reference.

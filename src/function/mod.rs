@@ -11,6 +11,9 @@ mod call;
 mod dispatch;
 mod doctor;
 mod image;
+mod job;
+mod long;
+mod masking;
 mod mc_cloud_images;
 mod store;
 mod sys;
@@ -20,6 +23,10 @@ mod words;
 pub use arguments::{Given, Request};
 pub use call::{Call, Context, Retcode};
 pub use dispatch::{CallError, dispatch, find, functions, reports_failure};
+pub use long::{Caller, enqueue, run_job};
+pub use masking::masked;
+
+use dispatch::unknown;
 
 use crate::error::Result;
 use crate::vocab::Value;
@@ -28,6 +35,7 @@ use crate::vocab::Value;
 const GROUPS: &[&[Function]] = &[
     doctor::FUNCTIONS,
     image::FUNCTIONS,
+    job::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,
     store::FUNCTIONS,
     sys::FUNCTIONS,
@@ -35,6 +43,7 @@ const GROUPS: &[&[Function]] = &[
 ];
 
 /// One callable function: a row of the table.
+#[expect(clippy::struct_excessive_bools, reason = "independent properties, each a column of the table")]
 pub struct Function {
     /// `module.function`.
     pub name: &'static str,
@@ -48,6 +57,8 @@ pub struct Function {
     pub takes_more: bool,
     /// Whether it changes anything; if so it takes `test=True` as well, and then only says what it would do.
     pub changes: bool,
+    /// Whether it can take long: the daemon then makes a job of the call.
+    pub long: bool,
     /// The work.
     pub run: fn(&Call, &Context) -> Result<Value>,
 }
@@ -60,7 +71,7 @@ impl Function {
         arguments: &'static [Argument],
         run: fn(&Call, &Context) -> Result<Value>,
     ) -> Self {
-        Self { name, doc, arguments, takes_extra: false, takes_more: false, changes: false, run }
+        Self { name, doc, arguments, takes_extra: false, takes_more: false, changes: false, long: false, run }
     }
 
     /// A row for a function that changes something, and so takes `test=True`.
@@ -83,6 +94,12 @@ impl Function {
     #[must_use]
     pub const fn with_more(self) -> Self {
         Self { takes_more: true, ..self }
+    }
+
+    /// The same row, for work that can take long.
+    #[must_use]
+    pub const fn long(self) -> Self {
+        Self { long: true, ..self }
     }
 
     /// The part of the name before the dot.
@@ -124,6 +141,9 @@ impl Function {
             lines.push("    test (boolean, default False)".to_owned());
             lines.push("        Only say what would be done.".to_owned());
         }
+        if self.long {
+            lines.extend([String::new(), "Can take long: the daemon makes a job of it (see job.show).".to_owned()]);
+        }
         lines.join("\n")
     }
 }
@@ -138,17 +158,30 @@ pub struct Argument {
     pub default: Option<Default>,
     /// One sentence: meaning, unit.
     pub doc: &'static str,
+    /// Whether its value is shown nowhere, whatever its name.
+    pub secret: bool,
 }
 
 impl Argument {
     /// An argument that must be given.
     pub const fn required(name: &'static str, accepts: Accepts, doc: &'static str) -> Self {
-        Self { name, accepts, default: None, doc }
+        Self { name, accepts, default: None, doc, secret: false }
     }
 
     /// An argument with a default; an explicit null means the default too.
     pub const fn optional(name: &'static str, accepts: Accepts, default: Default, doc: &'static str) -> Self {
-        Self { name, accepts, default: Some(default), doc }
+        Self { name, accepts, default: Some(default), doc, secret: false }
+    }
+
+    /// The same argument, its value to be shown nowhere.
+    #[must_use]
+    pub const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    /// Whether its value is to be shown nowhere: it says so, or its name does.
+    pub fn is_secret(&self) -> bool {
+        self.secret || masking::names_a_secret(self.name)
     }
 }
 

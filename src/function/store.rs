@@ -13,7 +13,7 @@ it says, and every mismatch is listed.
     castoff call store.verify";
 
 /// The group's rows.
-pub(super) const FUNCTIONS: &[Function] = &[Function::reads("store.verify", VERIFY, &[], verify)];
+pub(super) const FUNCTIONS: &[Function] = &[Function::reads("store.verify", VERIFY, &[], verify).long()];
 
 fn verify(_: &Call, context: &Context) -> Result<Value> {
     let surroundings = Surroundings::new(&context.config, &context.progress);

@@ -64,6 +64,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[Argument::optional("code", Accepts::Int, super::Default::Int(42), "0 to 255.")],
         retcode,
     ),
+    Function::reads(
+        "test.sleep",
+        "Return True after some seconds, to see how the daemon treats what takes long.\n\n    castoff call test.sleep 5",
+        &[Argument::required("length", Accepts::Int, "Seconds, up to a day.")],
+        sleep,
+    )
+    .long(),
     Function::reads("test.true", "Return True.", &[], |_, _| Ok(Value::Bool(true))),
     Function::reads(
         "test.version",
@@ -102,6 +109,19 @@ fn retcode(call: &Call, context: &Context) -> Result<Value> {
         crate::error::Error::new(crate::error::Kind::Usage, format!("{code} is not a return code")).caused_by(error)
     })?;
     context.retcode.set(code);
+    Ok(Value::Bool(true))
+}
+
+fn sleep(call: &Call, context: &Context) -> Result<Value> {
+    let length = call.integer("length")?;
+    let seconds = u64::try_from(length).ok().filter(|seconds| *seconds <= 86_400).ok_or_else(|| {
+        crate::error::Error::new(crate::error::Kind::Usage, format!("test.sleep: `length` is 0 to 86400, not {length}"))
+    })?;
+    let mut stage = context.progress.stage("sleeping", Some(seconds * 10), crate::progress::Unit::Items);
+    for _ in 0..seconds * 10 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        stage.advance(1);
+    }
     Ok(Value::Bool(true))
 }
 

@@ -18,6 +18,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("config", 4),
     ("store", 5),
     ("pillar", 5),
+    ("job", 5),
     ("settings", 6),
     ("engine", 7),
     ("function", 10),
