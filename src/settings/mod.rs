@@ -3,6 +3,26 @@
 //! Pure: everything comes in as [`Inputs`]; files are reached through [`Files`] only. Knows no plans, engines, HTTP,
 //! or who asks. All values are [`Traced`](crate::pillar::traced::Traced).
 
+mod cloud;
+mod defaults;
+mod fixpoint;
+mod images;
+mod layers;
+mod local;
+mod lookup;
+mod resolve;
+mod template;
+mod variables;
+
+pub use cloud::Cloud;
+pub use defaults::defaults;
+pub use images::{DEFAULT_ROOT, IMAGE_URL, LXC_IMAGES, SFTP_URL, complete_images};
+pub use layers::{default_settings, ext_pillar, extpillar_settings, has_own_settings, settings};
+pub use local::{Environment, Wanted, guess_template_env, last_local_lxc_images};
+pub use lookup::{get, traverse};
+pub use resolve::format_resolve;
+pub use variables::get_vars;
+
 use crate::pillar::{Database, Facts, Files};
 use crate::vocab::MinionId;
 
