@@ -36,6 +36,10 @@ mod image_config;
 mod image_writers;
 #[path = "hermetic/images.rs"]
 mod images;
+#[path = "hermetic/job_faults.rs"]
+mod job_faults;
+#[path = "hermetic/job_laws.rs"]
+mod job_laws;
 #[path = "hermetic/jobs.rs"]
 mod jobs;
 #[path = "hermetic/layering.rs"]

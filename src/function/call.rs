@@ -116,6 +116,17 @@ impl Call {
     }
 }
 
+/// Who calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Their name, as logs and jobs have it.
+    pub who: String,
+    /// The door they came through.
+    pub door: String,
+    /// The id of their request, if their door gives them one.
+    pub request: String,
+}
+
 /// What a function may use of its surroundings.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -125,12 +136,16 @@ pub struct Context {
     pub progress: Progress,
     /// What the function says about its result besides returning it.
     pub retcode: Retcode,
+    /// Who calls; the user of this process unless the door says otherwise.
+    pub caller: Caller,
 }
 
 impl Context {
     /// Surroundings with this configuration and this listener.
     pub fn new(config: Config, progress: Progress) -> Self {
-        Self { config, progress, retcode: Retcode::default() }
+        let who = format!("uid {}", rustix::process::getuid().as_raw());
+        let caller = Caller { who, door: "command line".to_owned(), request: String::new() };
+        Self { config, progress, retcode: Retcode::default(), caller }
     }
 }
 

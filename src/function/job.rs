@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::long::{Caller, of};
+use super::long::of;
 use super::{Accepts, Argument, Call, Context, Default, Function};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Filter, Job, Queue, State};
@@ -80,11 +80,6 @@ fn number(call: &Call, name: &str, most: u32) -> Result<u32> {
         .ok_or_else(|| Error::new(Kind::Usage, format!("{}: `{name}` is 0 to {most}, not {given}", call.function)))
 }
 
-/// Who calls, as far as the function can know.
-fn caller() -> String {
-    format!("uid {}", rustix::process::getuid().as_raw())
-}
-
 fn cancel(call: &Call, context: &Context) -> Result<Value> {
     let (queue, id) = (queue(context)?, id(call)?);
     let grace = Duration::from_secs(number(call, "grace", 600)?.into());
@@ -95,7 +90,7 @@ fn cancel(call: &Call, context: &Context) -> Result<Value> {
             ("comment", Value::from(format!("job {id} is {} and would be cancelled", job.state.word()))),
         ]));
     }
-    Ok(queue.cancel(id, &caller(), grace)?.to_value())
+    Ok(queue.cancel(id, &context.caller.who, grace)?.to_value())
 }
 
 fn retry(call: &Call, context: &Context) -> Result<Value> {
@@ -107,8 +102,7 @@ fn retry(call: &Call, context: &Context) -> Result<Value> {
             ("comment", Value::from(format!("job {id} is {} and would be tried again", job.state.word()))),
         ]));
     }
-    let caller = Caller { who: caller(), door: "function".to_owned(), request: String::new() };
-    let id = queue.retry(id, of(&caller))?;
+    let id = queue.retry(id, of(&context.caller))?;
     Ok(Value::map([("job", id.to_string())]))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::{Given, Request, bind};
-use super::{CallError, Context, dispatch, find, masking, reports_failure, unknown};
+use super::{CallError, Caller, Context, dispatch, find, masking, reports_failure, unknown};
 use crate::error::{Error, Kind, Result};
 use crate::host::{fault, session::Identity};
 use crate::job::{Claim, Failure, MARKER, Outcome, Queue, Recorder, State, Stopped, Submission};
@@ -18,17 +18,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long to keep trying to store how a job ended, on a full disk for instance.
 const PATIENCE: Duration = Duration::from_mins(10);
-
-/// Who calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// Their name, as logs have it.
-    pub who: String,
-    /// The door they came through.
-    pub door: String,
-    /// The id of their request.
-    pub request: String,
-}
 
 /// Makes a job of a call. Arguments that do not fit are told now, not by a job that fails.
 pub fn enqueue(queue: &Queue, name: &str, request: Request, caller: &Caller) -> Result<JobId, CallError> {
@@ -103,7 +92,9 @@ async fn ended(
 ) -> Result<Outcome> {
     let job = claim.job()?;
     let call = claim.call()?;
-    let context = Context { progress: Progress::new(Arc::clone(recorder) as Arc<_>), ..context };
+    let progress = Progress::new(Arc::clone(recorder) as Arc<_>);
+    let caller = Caller { who: job.who.clone(), door: job.door.clone(), request: job.request.clone() };
+    let context = Context { progress, caller, ..context };
     fault::point("job.run.before-function");
     let (tell, mut told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()

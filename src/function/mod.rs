@@ -21,9 +21,9 @@ mod test;
 mod words;
 
 pub use arguments::{Given, Request};
-pub use call::{Call, Context, Retcode};
+pub use call::{Call, Caller, Context, Retcode};
 pub use dispatch::{CallError, dispatch, find, functions, reports_failure};
-pub use long::{Caller, enqueue, run_job};
+pub use long::{enqueue, run_job};
 pub use masking::masked;
 
 use dispatch::unknown;

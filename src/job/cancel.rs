@@ -42,14 +42,14 @@ impl Queue {
                 State::Queued => {
                     self.wish(id, who)?;
                 }
+                // Nobody is left who could end it.
+                State::Running if try_lease(self.folder(), id)?.is_some() => {
+                    self.recover(&job, 0)?;
+                }
                 State::Running => {
                     if let Some((_, signal)) = signals.next_if(|(due, _)| begun.elapsed() >= *due) {
                         send(&job, signal)?;
                         fault::point("job.cancel.signalled");
-                    }
-                    // Nobody is left who could end it.
-                    if try_lease(self.folder(), id)?.is_some() {
-                        self.recover(&job, 0)?;
                     }
                 }
             }

@@ -4,7 +4,7 @@
 //! cut; only progress events are written with less. `secure_delete`: what is forgotten is overwritten, since calls may
 //! hold secrets. `user_version` is the schema's version: an older one is migrated, a newer one refused.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,21 +77,14 @@ impl Database {
     /// Opens the database in the folder, made where nothing is.
     pub(super) fn open(folder: &Path, durability: Durability) -> Result<Self> {
         fs::create_dir_all(&folder.join("leases"), 0o700)?;
+        // SQLite, too, shall follow no links below here; above it may be what the administrator likes.
+        let folder = fs::canonical(folder)?.unwrap_or_else(|| folder.to_owned());
+        require_own(&folder, 0o022)?;
         let path = folder.join("jobs.sqlite");
         // SQLite gives -wal and -shm the mode of the database, but would make that one with the umask's. The file must
         // not be opened here once it is one: closing it would let go of SQLite's own locks (fcntl(2), F_SETLK).
         fs::create_if_absent(&path, 0o600)?;
-        let mode = fs::metadata(&path)?.map_or(0o600, |found| found.permissions().mode() & 0o777);
-        if mode & 0o077 != 0 {
-            return Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "others may read the job database `{}` (mode {mode:04o}), which can hold secrets",
-                    path.display()
-                ),
-            )
-            .hint(format!("chmod 0600 {}", path.display())));
-        }
+        require_own(&path, 0o077)?;
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection =
@@ -192,6 +185,24 @@ impl Database {
         }
         outcome.map_err(|error| meaning(&self.path, "cannot write", error))
     }
+}
+
+/// Refuses what belongs to somebody else, or gives others these rights: whoever writes to the database has calls made in
+/// this user's name, and whoever reads it may read secrets.
+fn require_own(path: &Path, forbidden: u32) -> Result<()> {
+    let Some(found) = fs::link_metadata(path)? else { return Ok(()) };
+    let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner != own {
+        return Err(Error::new(Kind::Refused, format!("`{}` belongs to user {owner}, not to {own}", path.display()))
+            .hint("jobs run as the user who owns them; give each user a state folder of their own"));
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & forbidden != 0 {
+        let wanted = if found.is_dir() { "0700" } else { "0600" };
+        return Err(Error::new(Kind::Refused, format!("others have rights on `{}` (mode {mode:04o})", path.display()))
+            .hint(format!("jobs can hold secrets: chmod {wanted} {}", path.display())));
+    }
+    Ok(())
 }
 
 /// SQLite's error in castoff's words.

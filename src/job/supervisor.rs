@@ -77,7 +77,7 @@ impl From<&Config> for Limits {
 /// Starts the jobs of a queue for as long as it lives. Dropped, it starts no more; those that run go on.
 #[derive(Debug)]
 pub struct Supervisor {
-    orders: Sender<(Limits, Launch)>,
+    orders: Mutex<Option<Sender<(Limits, Launch)>>>,
     changes: watch::Receiver<u64>,
     trouble: watch::Receiver<Option<String>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -122,7 +122,7 @@ impl Supervisor {
                 }
             })
             .context(|| "cannot start the thread that supervises jobs")?;
-        Ok(Self { orders, changes, trouble, thread: Mutex::new(Some(thread)) })
+        Ok(Self { orders: Mutex::new(Some(orders)), changes, trouble, thread: Mutex::new(Some(thread)) })
     }
 
     /// A number that grows whenever anything changed in the database, whoever changed it: a job's state, an event.
@@ -137,16 +137,15 @@ impl Supervisor {
 
     /// Other limits and another way to start jobs from now on.
     pub fn reconfigure(&self, limits: Limits, launch: Launch) -> Result<()> {
-        self.orders
-            .send((limits, launch))
-            .map_err(|_| Error::new(Kind::Failed, "the thread that supervises jobs is not there any more"))
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = orders.as_ref().is_some_and(|orders| orders.send((limits, launch)).is_ok());
+        if sent { Ok(()) } else { Err(Error::new(Kind::Failed, "no thread supervises jobs any more")) }
     }
 
     /// Starts no more jobs; returns when the thread is over, which takes no longer than a look at the database.
-    pub fn stop(self) {
-        let Self { orders, thread, .. } = self;
-        drop(orders);
-        let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    pub fn stop(&self) {
+        drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that supervises jobs has panicked");
         }

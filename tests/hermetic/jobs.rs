@@ -11,27 +11,27 @@ use castoff::job::{Event, EventKind, Job, Launch, Limits, Queue, State, Supervis
 use castoff::vocab::{JobId, Value};
 
 /// A state folder with its queue.
-struct Place {
-    folder: tempfile::TempDir,
-    queue: Queue,
+pub(crate) struct Place {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) queue: Queue,
 }
 
-const LIMITS: Limits = Limits { parallel: 2, attempts: 3, keep_days: 30, keep: 1000 };
+pub(crate) const LIMITS: Limits = Limits { parallel: 2, attempts: 3, keep_days: 30, keep: 1000 };
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path()).unwrap();
         Self { folder, queue }
     }
 
-    fn submit(&self, function: &str, words: &[&str]) -> JobId {
+    pub(crate) fn submit(&self, function: &str, words: &[&str]) -> JobId {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let caller = Caller { who: "ann".to_owned(), door: "test".to_owned(), request: "r1".to_owned() };
         enqueue(&self.queue, function, Request::from_words(&words, &[]), &caller).unwrap()
     }
 
-    fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         vec![
             ("CASTOFF_CONFIG", "/dev/null".into()),
             ("CASTOFF_STATE_DIR", self.folder.path().into()),
@@ -39,38 +39,38 @@ impl Place {
         ]
     }
 
-    fn runner(&self, id: JobId) -> Command {
+    pub(crate) fn runner(&self, id: JobId) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_castoff"));
         command.arg("job-run").arg(id.to_string()).envs(self.environment());
         command
     }
 
-    fn launch(&self) -> Launch {
+    pub(crate) fn launch(&self) -> Launch {
         let environment = self.environment().into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         Launch { program: env!("CARGO_BIN_EXE_castoff").into(), environment }
     }
 
-    fn supervise(&self) -> Supervisor {
+    pub(crate) fn supervise(&self) -> Supervisor {
         Supervisor::start(&self.queue, LIMITS, self.launch()).unwrap()
     }
 
-    fn job(&self, id: JobId) -> Job {
+    pub(crate) fn job(&self, id: JobId) -> Job {
         self.queue.get(id).unwrap()
     }
 
-    fn events(&self, id: JobId) -> Vec<Event> {
+    pub(crate) fn events(&self, id: JobId) -> Vec<Event> {
         self.queue.events_after(id, 0, 100_000).unwrap()
     }
 
     /// The states a job went through, as its events tell.
-    fn life(&self, id: JobId) -> Vec<String> {
+    pub(crate) fn life(&self, id: JobId) -> Vec<String> {
         let state = |event: &Event| Some(event.data.get("state")?.as_str()?.to_owned());
         self.events(id).iter().filter(|event| event.kind == EventKind::State).filter_map(state).collect()
     }
 }
 
 /// Waits for something to become true; fails with `what` after a minute.
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
@@ -79,7 +79,7 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Ends with the test, however that ends.
-struct Killed(Child);
+pub(crate) struct Killed(pub(crate) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
