@@ -3,6 +3,7 @@
 //! Pure: knows no files, time or network.
 
 mod digest;
+mod glob;
 mod image_name;
 mod job_id;
 mod minion_id;
@@ -13,11 +14,12 @@ mod timestamp;
 mod value;
 
 pub use digest::{DiffId, Digest};
+pub use glob::fnmatch;
 pub use image_name::ImageName;
 pub use job_id::JobId;
 pub use minion_id::MinionId;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
 pub use scalar::{ScalarType, bool_value, float_value, int_value, plain_scalar, scalar_type};
-pub use timestamp::timestamp;
+pub use timestamp::{parse_timestamp, timestamp};
 pub use value::{Key, Map, Value};

@@ -16,6 +16,30 @@ pub fn timestamp(seconds: i64, nanoseconds: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
+/// The moment of an RFC 3339 time in UTC with whole seconds, `2026-11-21T01:36:00Z`, since 1970; none for another text,
+/// or for one before 1970.
+pub fn parse_timestamp(text: &str) -> Option<std::time::Duration> {
+    let bytes = text.as_bytes();
+    let shape = b"0000-00-00T00:00:00Z";
+    let fits = bytes.len() == shape.len()
+        && bytes
+            .iter()
+            .zip(shape)
+            .all(|(byte, shape)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape });
+    if !fits {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| text[range].parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    // Days before 1970 are none of ours; after it the search needs no table of leap years.
+    let first = (year - 1970).checked_mul(365)?;
+    let days = (first..=first + 2500).find(|days| civil(*days) == (year, month, day))?;
+    let in_day = hour < 24 && minute < 60 && second < 60;
+    let seconds = in_day.then_some(days * 86_400 + hour * 3600 + minute * 60 + second)?;
+    u64::try_from(seconds).ok().map(std::time::Duration::from_secs)
+}
+
 /// The proleptic Gregorian date of a number of days since 1970-01-01, counted in eras of 400 years from March on, so
 /// that the leap day is the last of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
