@@ -5,7 +5,7 @@
 //! reads every path in the source and fails with the chain when one points up or sideways.
 //!
 //! ```text
-//! 11 cli                                       translate and call; no domain rules; terminal sink of the event stream
+//! 11 cli  daemon                               translate and call; no domain rules; terminal sink of the event stream · HTTP
 //! 10 function                                  the table; arguments; dispatch
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
@@ -19,6 +19,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod document;
 pub mod engine;
 pub mod error;

@@ -2,5 +2,5 @@
 
 fn main() -> std::process::ExitCode {
     // Before any thread starts: namespaces are left by single-threaded processes only.
-    castoff::sandbox::entry(std::env::args_os()).unwrap_or_else(castoff::cli::main)
+    castoff::sandbox::entry(std::env::args_os()).unwrap_or_else(|| castoff::cli::main(castoff::daemon::run))
 }

@@ -41,7 +41,7 @@ pub(super) fn call(options: &CallOptions, overrides: &Overrides) -> Result<Exit>
         Ok(result) => result,
         Err(error) => return explain(error, options.retcode_passthrough),
     };
-    style.retcode = retcode(&context, &result);
+    style.retcode = context.retcode_of(&result);
     let retcode = style.retcode;
     let shown = match job {
         Some(job) => metadata(options, name, job, retcode, result)?,
@@ -60,17 +60,9 @@ pub(super) fn shortcut(name: &str, config: &Config) -> Result<Exit> {
         Ok(result) => result,
         Err(error) => return explain(error, true),
     };
-    let style = Style { color: color(false, false), retcode: retcode(&context, &result), ..Style::default() };
+    let style = Style { color: color(false, false), retcode: context.retcode_of(&result), ..Style::default() };
     print(&(Outputter::Nested.write(&result, &style) + "\n"))?;
     Ok(style.retcode)
-}
-
-/// The return code of a result: what its function set, else 1 where the result itself says that it failed.
-fn retcode(context: &Context, result: &Value) -> u8 {
-    match context.retcode.get() {
-        0 => u8::from(function::reports_failure(result)),
-        code => code,
-    }
 }
 
 /// Documentation, in the shape of `salt-call -d`.

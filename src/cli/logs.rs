@@ -2,9 +2,7 @@
 
 use tracing_subscriber::filter::LevelFilter;
 
-/// The levels that `-l` takes, most first.
-pub(super) const LEVELS: [&str; 10] =
-    ["all", "garbage", "trace", "debug", "profile", "info", "warning", "error", "critical", "quiet"];
+pub(super) use crate::config::LEVELS;
 
 /// How much goes to stderr beside errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

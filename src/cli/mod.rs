@@ -17,21 +17,24 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::error::{Error, Kind, Result};
 use options::{Cli, Command};
 
 /// How this process ends, told apart from what it printed.
 type Exit = u8;
 
+/// What runs the daemon until it is told to stop; a room beside this one, which `main` hands in.
+pub type Daemon = fn(&Overrides) -> Result<u8>;
+
 /// Runs the command line of this process.
-pub fn main() -> ExitCode {
+pub fn main(daemon: Daemon) -> ExitCode {
     // The stages of a sandbox are this program again, and must not find a thread.
     if let Some(code) = crate::sandbox::entry(std::env::args_os()) {
         return code;
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    ExitCode::from(stood_in_for(&arguments).and_then(|()| run(&arguments)).unwrap_or_else(|error| {
+    ExitCode::from(stood_in_for(&arguments).and_then(|()| run(&arguments, daemon)).unwrap_or_else(|error| {
         output::complain(&error.render());
         error.kind().exit_code()
     }))
@@ -50,7 +53,7 @@ fn stood_in_for(arguments: &[OsString]) -> Result<()> {
     }
 }
 
-fn run(arguments: &[OsString]) -> Result<Exit> {
+fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
     let matches = match options::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return Ok(say(&error)),
@@ -62,6 +65,7 @@ fn run(arguments: &[OsString]) -> Result<Exit> {
     match cli.command {
         Command::Call(options) => call::call(&options, &options::overrides(&matches)?),
         Command::Config => call::shortcut("sys.config", &config(&matches)?),
+        Command::Daemon => daemon(&options::overrides(&matches)?),
         Command::Doctor => call::shortcut("sys.doctor", &config(&matches)?),
         Command::JobRun { id } => job::run(&id, &config(&matches)?),
         Command::Completion { shell } => complete::print(shell),

@@ -45,6 +45,8 @@ pub(super) enum Command {
     Call(Box<CallOptions>),
     /// Show every configuration value and where it came from
     Config,
+    /// Serve functions and pillars over HTTP, on a unix socket and on TCP, until told to stop
+    Daemon,
     /// Show what this machine offers castoff, and how to get what is missing
     Doctor,
     /// Run a job that the daemon has queued

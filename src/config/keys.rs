@@ -1,8 +1,10 @@
 //! The table of keys: name, environment variable, type, meaning, how to set and show it. Documentation comes from here.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::{Config, EngineChoice, parse_size};
+use super::{Config, EngineChoice, LogFormat, daemon, parse_size};
 use crate::vocab::Value;
 
 /// One thing that may be configured.
@@ -150,6 +152,157 @@ pub const KEYS: &[Key] = &[
         set: |config, text| number(text).map(|value| config.jobs_keep = value),
         get: |config| Value::from(config.jobs_keep),
     },
+    Key {
+        name: "socket",
+        environment: "CASTOFF_SOCKET",
+        accepts: "an absolute path",
+        doc: "The daemon's unix socket, for whoever listens and whoever calls: `/run/castoff/castoff.sock` for root, else `castoff.sock` in the XDG runtime folder",
+        set: |config, text| path(text).map(|value| config.daemon.socket = Some(value)),
+        get: |config| shown(config.daemon.socket.as_ref()),
+    },
+    Key {
+        name: "socket_mode",
+        environment: "CASTOFF_SOCKET_MODE",
+        accepts: "an octal mode such as `0660`",
+        doc: "The permissions of the daemon's socket",
+        set: |config, text| mode(text).map(|value| config.daemon.socket_mode = value),
+        get: |config| Value::from(format!("{:04o}", config.daemon.socket_mode)),
+    },
+    Key {
+        name: "socket_group",
+        environment: "CASTOFF_SOCKET_GROUP",
+        accepts: "the name of a group, or `none`",
+        doc: "The group that owns the daemon's socket",
+        set: |config, text| {
+            config.daemon.socket_group = word_or_none(text);
+            Ok(())
+        },
+        get: |config| Value::from(config.daemon.socket_group.clone()),
+    },
+    Key {
+        name: "salt_group",
+        environment: "CASTOFF_SALT_GROUP",
+        accepts: "the name of a group, or `none`",
+        doc: "Besides group `castoff`, members of this group may call what changes nothing: `salt`, where the salt-master is not root",
+        set: |config, text| {
+            config.daemon.salt_group = word_or_none(text);
+            Ok(())
+        },
+        get: |config| Value::from(config.daemon.salt_group.clone()),
+    },
+    Key {
+        name: "listen",
+        environment: "CASTOFF_LISTEN",
+        accepts: "an address and port such as `127.0.0.1:4510` or `[::]:4510`, or `none`",
+        doc: "Where the daemon listens besides its socket",
+        set: |config, text| {
+            config.daemon.listen = address(text)?;
+            Ok(())
+        },
+        get: |config| Value::from(config.daemon.listen.map(|address| address.to_string())),
+    },
+    Key {
+        name: "tls_cert",
+        environment: "CASTOFF_TLS_CERT",
+        accepts: "an absolute path",
+        doc: "PEM file with the certificate chain that the daemon shows at `listen`",
+        set: |config, text| path(text).map(|value| config.daemon.tls_cert = Some(value)),
+        get: |config| shown(config.daemon.tls_cert.as_ref()),
+    },
+    Key {
+        name: "tls_key",
+        environment: "CASTOFF_TLS_KEY",
+        accepts: "an absolute path",
+        doc: "PEM file with the private key of `tls_cert`, for its owner only",
+        set: |config, text| path(text).map(|value| config.daemon.tls_key = Some(value)),
+        get: |config| shown(config.daemon.tls_key.as_ref()),
+    },
+    Key {
+        name: "tls_client_ca",
+        environment: "CASTOFF_TLS_CLIENT_CA",
+        accepts: "an absolute path",
+        doc: "PEM file with the authorities whose client certificates are taken at `listen`",
+        set: |config, text| path(text).map(|value| config.daemon.tls_client_ca = Some(value)),
+        get: |config| shown(config.daemon.tls_client_ca.as_ref()),
+    },
+    Key {
+        name: "access_file",
+        environment: "CASTOFF_ACCESS_FILE",
+        accepts: "an absolute path",
+        doc: "YAML file with hashed tokens, client certificate names, and what each may do at `listen`",
+        set: |config, text| path(text).map(|value| config.daemon.access_file = Some(value)),
+        get: |config| shown(config.daemon.access_file.as_ref()),
+    },
+    Key {
+        name: "log",
+        environment: "CASTOFF_LOG",
+        accepts: "`trace`, `debug`, `info`, `warning`, `error` or `quiet`, or another level of `-l`",
+        doc: "What goes to stderr; by default `info` for the daemon and `warning` for anything else",
+        set: |config, text| {
+            config.daemon.log = Some(level(text)?);
+            Ok(())
+        },
+        get: |config| Value::from(config.daemon.log.clone()),
+    },
+    Key {
+        name: "log_format",
+        environment: "CASTOFF_LOG_FORMAT",
+        accepts: "`text` or `json`",
+        doc: "How the daemon writes its log",
+        set: |config, text| {
+            config.daemon.log_format = LogFormat::named(text)?;
+            Ok(())
+        },
+        get: |config| Value::from(config.daemon.log_format.word()),
+    },
+    Key {
+        name: "daemon.connections",
+        environment: "CASTOFF_DAEMON_CONNECTIONS",
+        accepts: "a whole number",
+        doc: "The most connections the daemon keeps; beyond them the longest idle one of whoever has most is closed",
+        set: |config, text| positive(text).map(|value| config.daemon.connections = value),
+        get: |config| Value::from(config.daemon.connections),
+    },
+    Key {
+        name: "daemon.calls",
+        environment: "CASTOFF_DAEMON_CALLS",
+        accepts: "a whole number",
+        doc: "The most calls the daemon runs at once; others wait a moment, then hear 503",
+        set: |config, text| positive(text).map(|value| config.daemon.calls = value),
+        get: |config| Value::from(config.daemon.calls),
+    },
+    Key {
+        name: "daemon.body_size",
+        environment: "CASTOFF_DAEMON_BODY_SIZE",
+        accepts: "bytes, or a number with a unit such as `2MiB`",
+        doc: "The largest request body the daemon reads",
+        set: |config, text| parse_size(text).map(|value| config.daemon.body_size = value),
+        get: |config| Value::from(config.daemon.body_size),
+    },
+    Key {
+        name: "daemon.deadline",
+        environment: "CASTOFF_DAEMON_DEADLINE",
+        accepts: "seconds",
+        doc: "How long a query may take before its caller hears 504",
+        set: |config, text| positive(text).map(|value| config.daemon.deadline = Duration::from_secs(value)),
+        get: |config| Value::from(config.daemon.deadline.as_secs()),
+    },
+    Key {
+        name: "daemon.idle",
+        environment: "CASTOFF_DAEMON_IDLE",
+        accepts: "seconds",
+        doc: "How long a connection may be idle, or take to send a request's head or body, before it is closed",
+        set: |config, text| positive(text).map(|value| config.daemon.idle = Duration::from_secs(value)),
+        get: |config| Value::from(config.daemon.idle.as_secs()),
+    },
+    Key {
+        name: "daemon.drain",
+        environment: "CASTOFF_DAEMON_DRAIN",
+        accepts: "seconds",
+        doc: "How long the daemon goes on with what it has begun after SIGTERM",
+        set: |config, text| positive(text).map(|value| config.daemon.drain = Duration::from_secs(value)),
+        get: |config| Value::from(config.daemon.drain.as_secs()),
+    },
 ];
 
 fn path(text: &str) -> Result<PathBuf, String> {
@@ -166,4 +319,36 @@ fn at_least_one(text: &str) -> Result<u32, String> {
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("`{text}` is not a whole number in range"))
+}
+
+fn positive<N: std::str::FromStr + PartialEq + From<u8>>(text: &str) -> Result<N, String> {
+    number(text)
+        .and_then(|value: N| if value == N::from(0) { Err("0 would stop everything".to_owned()) } else { Ok(value) })
+}
+
+fn word_or_none(text: &str) -> Option<String> {
+    (text != "none").then(|| text.to_owned())
+}
+
+fn shown(path: Option<&PathBuf>) -> Value {
+    Value::from(path.map(|path| path.display().to_string()))
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 && mode & 0o600 == 0o600 => Ok(mode),
+        Ok(mode) if mode <= 0o777 => Err(format!("{mode:04o} keeps the daemon's own user out")),
+        _ => Err(format!("`{text}` is not an octal mode up to 0777")),
+    }
+}
+
+fn address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| format!("`{text}` is not an IP address with a port"))
+}
+
+fn level(text: &str) -> Result<String, String> {
+    if daemon::LEVELS.contains(&text) { Ok(text.to_owned()) } else { Err(format!("there is no log level `{text}`")) }
 }

@@ -9,6 +9,7 @@
 //! FILE                                     `--config FILE` or CASTOFF_CONFIG instead; NAME.d/ beside NAME.yaml
 //! ```
 
+mod daemon;
 mod file;
 mod keys;
 mod size;
@@ -20,6 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::vocab::{Value, nearest};
 
+pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
 pub use size::parse_size;
 
@@ -62,6 +64,8 @@ pub struct Config {
     pub jobs_keep_days: u32,
     /// The most jobs that ended to remember.
     pub jobs_keep: u32,
+    /// How the daemon listens, whom it serves, and its limits.
+    pub daemon: Daemon,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -120,6 +124,9 @@ impl Config {
         if config.state_dir.as_os_str().is_empty() {
             config.state_dir = default_state_dir()?;
         }
+        if config.daemon.socket.is_none() {
+            config.daemon.socket = daemon::default_socket();
+        }
         Ok(config)
     }
 
@@ -139,6 +146,7 @@ impl Config {
             jobs_keep_days: 30,
             jobs_keep: 1000,
             overrides: Overrides::default(),
+            daemon: Daemon::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }

@@ -156,7 +156,7 @@ fn coerce(accepts: Accepts, given: Given, name: &str) -> Result<Value, Problem> 
     };
     match accepts {
         Accepts::Any => Ok(given.value),
-        Accepts::Text => text(given).map(Value::String).map_err(|value| wrong(&value)),
+        Accepts::Text | Accepts::Tree => text(given).map(Value::String).map_err(|value| wrong(&value)),
         Accepts::Path => match text(given) {
             Ok(path) if !path.is_empty() && !path.contains('\0') => Ok(Value::String(path)),
             Ok(path) => Err(wrong(&Value::String(path))),

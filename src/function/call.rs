@@ -147,6 +147,14 @@ impl Context {
         let caller = Caller { who, door: "command line".to_owned(), request: String::new() };
         Self { config, progress, retcode: Retcode::default(), caller }
     }
+
+    /// The return code of a result: what its function set, else 1 where the result itself says that it failed.
+    pub fn retcode_of(&self, result: &Value) -> u8 {
+        match self.retcode.get() {
+            0 => u8::from(super::reports_failure(result)),
+            code => code,
+        }
+    }
 }
 
 /// The return code a function gives its result, 0 unless it says otherwise; clones share it.

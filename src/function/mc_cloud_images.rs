@@ -103,7 +103,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         FROM_ROOTFS,
         &[
             Argument::required("image", Accepts::Reference, "Name, or reference, of the image to make"),
-            Argument::required("rootfs", Accepts::Text, "Root filesystem: directory, tar file or image reference"),
+            Argument::required("rootfs", Accepts::Tree, "Root filesystem: directory, tar file or image reference"),
             FORCE,
             ACLS,
             REFRESH,
@@ -153,7 +153,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "Make a Docker image of a root filesystem tar, its ACLs (binary or text records) intact.\n\n    castoff call mc_cloud_images.docker_from_tar group/name:1 /root/rootfs.tar",
         &[
             Argument::required("image", Accepts::Reference, "Name, or reference, of the image to make"),
-            Argument::required("tar", Accepts::Text, "Root filesystem tar: bare, gzip or zstd"),
+            Argument::required("tar", Accepts::Tree, "Root filesystem tar: bare, gzip or zstd"),
             Argument::optional(
                 "pack",
                 Accepts::Bool,

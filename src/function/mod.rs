@@ -204,6 +204,8 @@ pub enum Accepts {
     Map,
     /// An image reference.
     Reference,
+    /// A directory or tar of a root filesystem, or an image reference.
+    Tree,
     /// A path of this host.
     Path,
 }
@@ -219,6 +221,7 @@ impl std::fmt::Display for Accepts {
             Self::Items => "list, or one text",
             Self::Map => "map",
             Self::Reference => "image reference",
+            Self::Tree => "directory, tar file or image reference",
             Self::Path => "path",
         })
     }

@@ -19,3 +19,9 @@ pub fn source_date_epoch() -> Result<Option<Duration>> {
             .caused_by(error)
     })
 }
+
+/// When this was asked for the first time, since 1970: a number that no other start of this program shares.
+pub fn started() -> Duration {
+    static STARTED: std::sync::OnceLock<Duration> = std::sync::OnceLock::new();
+    *STARTED.get_or_init(now)
+}

@@ -81,6 +81,18 @@ pub fn exists(path: &Path) -> Result<bool> {
     Ok(link_metadata(path)?.is_some())
 }
 
+/// Fails unless the file belongs to root or this user, who alone may write it, and nobody but its group may read it.
+pub fn require_private(path: &Path) -> Result<()> {
+    let found =
+        metadata(path)?.ok_or_else(|| Error::new(Kind::NotFound, format!("there is no file `{}`", path.display())))?;
+    let owned = found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw();
+    if owned && found.mode() & 0o027 == 0 {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, format!("others may read or change `{}`", path.display()))
+        .hint(format!("it must be root's or your own: `chmod 0600 {}`", path.display())))
+}
+
 /// The names in a folder, sorted by bytes.
 #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
 pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {

@@ -23,6 +23,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("engine", 7),
     ("function", 10),
     ("cli", 11),
+    ("daemon", 11),
 ];
 
 /// Every path in one file, `use` trees unfolded, as `crate`-rooted segments.

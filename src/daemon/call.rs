@@ -1,0 +1,271 @@
+//! `POST /v1/call`: from a body to `function::dispatch`, and to an answer and a line in the log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{Request as HttpRequest, StatusCode};
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::answer::{Failure, Response, json_text, one_line};
+use super::health::{gone, refusal};
+use super::request::Info;
+use super::routes::Shared;
+use super::server::Daemon;
+use super::{access, body};
+use crate::document;
+use crate::error::{Error, Kind, Result};
+use crate::function::{self, CallError, Context, Function, Given, Request};
+use crate::progress::Progress;
+use crate::vocab::{Key, Map, Value};
+
+/// How long a call waits for others to end before its caller hears 503.
+const QUEUE: Duration = Duration::from_secs(2);
+
+/// The most bodies that are parsed at once: a parsed body is far larger than its text.
+const PARSERS: usize = 4;
+
+/// Room for calls.
+#[derive(Debug)]
+pub(super) struct Calls {
+    running: Arc<Semaphore>,
+    parsing: Arc<Semaphore>,
+    under_way: watch::Sender<usize>,
+}
+
+impl Calls {
+    /// Room for this many at once.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            parsing: Arc::new(Semaphore::new(PARSERS)),
+            under_way: watch::Sender::new(0),
+        }
+    }
+
+    /// Makes room for `after` instead of `before`; less room comes as calls end.
+    pub(super) fn resize(&self, before: usize, after: usize) {
+        if after >= before {
+            self.running.add_permits(after - before);
+        } else {
+            self.running.forget_permits(before - after);
+        }
+    }
+
+    /// How many calls run.
+    pub(super) fn under_way(&self) -> usize {
+        *self.under_way.borrow()
+    }
+
+    /// Waits until no call runs: also those whose callers have gone.
+    pub(super) async fn finished(&self) {
+        let mut count = self.under_way.subscribe();
+        // The sender lives as long as this future: waiting cannot fail.
+        let _ended = count.wait_for(|count| *count == 0).await;
+    }
+
+    async fn enter(&self, room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+        match tokio::time::timeout(QUEUE, Arc::clone(room).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => {
+                Err(Failure::busy("too many calls are under way").hint("`daemon.calls` is how many may be"))
+            }
+        }
+    }
+}
+
+/// Counts a call for as long as it runs, even if it panics.
+struct Running<'daemon>(&'daemon Daemon);
+
+impl<'daemon> Running<'daemon> {
+    fn begin(daemon: &'daemon Daemon) -> Self {
+        daemon.calls.under_way.send_modify(|count| *count += 1);
+        Self(daemon)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.calls.under_way.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A call as its body has it.
+struct Invocation {
+    function: &'static Function,
+    request: Request,
+    /// The arguments as the log shows them.
+    shown: String,
+}
+
+/// `POST /v1/call`.
+pub(super) async fn handle(
+    State(daemon): State<Shared>,
+    Extension(info): Extension<Info>,
+    request: HttpRequest<Body>,
+) -> Response {
+    let Some(daemon) = daemon.upgrade() else { return gone(&info) };
+    match call(&daemon, &info, request).await {
+        Ok(response) => response,
+        Err(failure) => failure.response(&info.id),
+    }
+}
+
+async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> Result<Response, Failure> {
+    let limits = &info.state.config.daemon;
+    access::may_ask(&info.caller).map_err(|error| refusal(daemon, info, error))?;
+    if info.door == "tcp" {
+        body::require_json(request.headers())?;
+    }
+    let bytes = body::read(request.into_body(), limits.body_size, limits.idle).await?;
+    info.connection.busy();
+    let invocation = {
+        let permit = daemon.calls.enter(&daemon.calls.parsing).await?;
+        blocking(move || {
+            let _permit = permit;
+            Invocation::parse(&bytes)
+        })
+        .await??
+    };
+    access::may_call(&info.caller, invocation.function)
+        .and_then(|()| access::may_give(&info.caller, invocation.function, &invocation.request))
+        .map_err(|error| match error.kind() {
+            Kind::Refused => refusal(daemon, info, error),
+            _ => Failure::from(error),
+        })?;
+    let permit = daemon.calls.enter(&daemon.calls.running).await?;
+    let changes = invocation.function.changes;
+    let work = {
+        let (daemon, info) = (Arc::clone(daemon), info.clone());
+        blocking(move || {
+            let _permit = permit;
+            let _running = Running::begin(&daemon);
+            run(&info, invocation)
+        })
+    };
+    if changes {
+        return work.await?;
+    }
+    match tokio::time::timeout(limits.deadline, work).await {
+        Ok(answer) => answer?,
+        Err(_) => Err(Failure::late(format!("no answer within {} seconds", limits.deadline.as_secs()))
+            .hint("`daemon.deadline` is how long a query may take")),
+    }
+}
+
+/// Work on a blocking thread, in the span of the request.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|error| {
+        tracing::error!(%error, "a call broke off");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Failed, "the call broke off; the daemon's log says more")
+    })
+}
+
+/// Runs the call, and notes what it changed: who, through which door, what, with what result.
+fn run(info: &Info, invocation: Invocation) -> Result<Response, Failure> {
+    let Invocation { function, request, shown } = invocation;
+    let began = Instant::now();
+    let context = Context::new((*info.state.config).clone(), Progress::silent());
+    let result = function::dispatch(function.name, request, &context);
+    let (who, door, seconds) = (info.caller.who(), info.door, began.elapsed().as_secs_f64());
+    let answer = match result {
+        Ok(value) => Ok((context.retcode_of(&value), value)),
+        Err(error) => Err(Failure::from(error)),
+    };
+    let told = match &answer {
+        Ok((0, _)) => "ok".to_owned(),
+        Ok((code, _)) => format!("retcode {code}"),
+        Err(failure) => format!("{}: {}", failure.kind(), failure.line()),
+    };
+    if function.changes {
+        tracing::info!(who, door, function = function.name, arguments = shown, result = told, seconds, "called");
+    } else {
+        tracing::debug!(who, door, function = function.name, arguments = shown, result = told, seconds, "called");
+    }
+    let (retcode, value) = answer?;
+    let text = format!("{{\"return\": {}, \"retcode\": {retcode}, \"request_id\": \"{}\"}}", one_line(&value), info.id);
+    Ok(json_text(StatusCode::OK, text))
+}
+
+impl Invocation {
+    fn parse(bytes: &Bytes) -> Result<Self, Failure> {
+        let wrong = |what: String| {
+            Failure::from(Error::new(Kind::Usage, what))
+                .hint("send {\"fun\": \"module.function\", \"arg\": […], \"kwarg\": {…}}")
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| wrong("the body is not UTF-8".to_owned()))?;
+        let Value::Map(mut members) = document::parse_json(text, "body")? else {
+            return Err(wrong("the body is no map".to_owned()));
+        };
+        let mut take = |name: &str| members.shift_remove(&Key::from(name)).filter(|value| *value != Value::Null);
+        let (name, positional, named, minion) = (take("fun"), take("arg"), take("kwarg"), take("minion"));
+        if let Some((unknown, _)) = members.first() {
+            let unknown = crate::outputter::python::key_text(unknown);
+            return Err(wrong(format!("the body has a member `{unknown}`, which means nothing")));
+        }
+        let Some(Value::String(name)) = name else {
+            return Err(wrong("`fun` is not the name of a function".to_owned()));
+        };
+        let positional = match positional {
+            None => Vec::new(),
+            Some(Value::List(items)) => items,
+            Some(_) => return Err(wrong("`arg` is no list".to_owned())),
+        };
+        let named = match named {
+            None => Map::new(),
+            Some(Value::Map(members)) => members,
+            Some(_) => return Err(wrong("`kwarg` is no map".to_owned())),
+        };
+        if !matches!(minion, None | Some(Value::Map(_))) {
+            return Err(wrong("`minion` is no map".to_owned()));
+        }
+        let Some(function) = function::find(&name) else {
+            let known = function::functions().into_iter().map(|function| function.name);
+            return Err(Failure::from(CallError::Unknown { nearest: crate::vocab::nearest(&name, known), name }));
+        };
+        let shown = shown(function, &positional, &named);
+        let mut request = Request::from(named);
+        request.positional = positional.into_iter().map(Given::from).collect();
+        Ok(Self { function, request, shown })
+    }
+}
+
+/// The arguments in one line, without secrets, cut where they are long.
+fn shown(function: &Function, positional: &[Value], named: &Map) -> String {
+    let positional = positional.iter().enumerate().map(|(at, value)| {
+        let name = function.arguments.get(at).map_or("", |argument| argument.name);
+        if is_secret(name) { Value::from("***") } else { masked(value) }
+    });
+    let mut text = one_line(&Value::map([
+        ("arg", Value::List(positional.collect())),
+        ("kwarg", masked(&Value::Map(named.clone()))),
+    ]));
+    if let Some((cut, _)) = text.char_indices().nth(4000) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
+
+fn masked(value: &Value) -> Value {
+    match value {
+        Value::List(items) => Value::List(items.iter().map(masked).collect()),
+        Value::Map(map) => Value::Map(
+            map.iter()
+                .map(|(key, value)| {
+                    let secret = key.as_str().is_some_and(is_secret);
+                    (key.clone(), if secret { Value::from("***") } else { masked(value) })
+                })
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "passwd", "secret", "token", "key", "credential"].iter().any(|word| name.contains(word))
+}

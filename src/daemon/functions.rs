@@ -1,0 +1,213 @@
+//! The function table as JSON, for people and generators: `/v1/functions` and `/openapi.json`.
+
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::access;
+use super::answer::{Response, json_text, one_line};
+use super::health::{gone, refusal};
+use super::request::Info;
+use super::routes::Shared;
+use crate::function::{self, Accepts, Argument, Function};
+
+/// Both texts, made once.
+#[derive(Debug)]
+pub(super) struct Tables {
+    functions: Bytes,
+    openapi: Bytes,
+}
+
+impl Tables {
+    /// The texts of the table.
+    pub(super) fn new() -> Self {
+        let all = function::functions();
+        let rows: Vec<Value> = all.iter().map(|function| row(function)).collect();
+        Self {
+            functions: Bytes::from(json!({"functions": rows}).to_string()),
+            openapi: Bytes::from(document(&all).to_string()),
+        }
+    }
+}
+
+/// `GET /v1/functions`.
+pub(super) async fn table(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
+    show(&daemon, &info, |tables| tables.functions.clone())
+}
+
+/// `GET /openapi.json`.
+pub(super) async fn openapi(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
+    show(&daemon, &info, |tables| tables.openapi.clone())
+}
+
+fn show(daemon: &Shared, info: &Info, text: impl FnOnce(&Tables) -> Bytes) -> Response {
+    let Some(daemon) = daemon.upgrade() else { return gone(info) };
+    match access::may_ask(&info.caller) {
+        Ok(()) => json_text(StatusCode::OK, text(&daemon.tables)),
+        Err(error) => refusal(&daemon, info, error).response(&info.id),
+    }
+}
+
+fn default_of(argument: &Argument) -> Value {
+    argument
+        .default
+        .map_or(Value::Null, |default| serde_json::from_str(&one_line(&default.value())).unwrap_or(Value::Null))
+}
+
+fn row(function: &Function) -> Value {
+    let arguments: Vec<Value> = function
+        .arguments
+        .iter()
+        .map(|argument| {
+            json!({
+                "name": argument.name,
+                "accepts": argument.accepts.to_string(),
+                "required": argument.default.is_none(),
+                "default": default_of(argument),
+                "doc": argument.doc,
+            })
+        })
+        .collect();
+    json!({
+        "name": function.name,
+        "doc": function.doc,
+        "arguments": arguments,
+        "takes_extra": function.takes_extra,
+        "takes_more": function.takes_more,
+        "changes": function.changes,
+        "long": false,
+    })
+}
+
+/// The OpenAPI 3.1 description: one schema of a call for each function, chosen by `fun`.
+fn document(all: &[&Function]) -> Value {
+    let mut schemas = Map::new();
+    let mut choices = Vec::new();
+    for function in all {
+        let reference = format!("#/components/schemas/{}", function.name);
+        choices.push(json!({"$ref": reference}));
+        schemas.insert(function.name.to_owned(), call_schema(function));
+    }
+    schemas.insert("Error".to_owned(), error_schema());
+    schemas.insert(
+        "PillarError".to_owned(),
+        json!({
+            "type": "object",
+            "required": ["_errors"],
+            "properties": {"_errors": {"type": "array", "items": {"type": "string"}}},
+        }),
+    );
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "castoff", "version": env!("CARGO_PKG_VERSION")},
+        "paths": paths(&choices),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "certificate": {"type": "mutualTLS"},
+            },
+        },
+        "security": [{"token": []}, {"certificate": []}, {}],
+    })
+}
+
+fn call_schema(function: &Function) -> Value {
+    let mut properties = Map::new();
+    for argument in function.arguments {
+        let mut schema = type_schema(argument.accepts);
+        schema["description"] = json!(argument.doc);
+        schema["default"] = default_of(argument);
+        if argument.default.is_none() {
+            schema.as_object_mut().map(|schema| schema.remove("default"));
+        }
+        properties.insert(argument.name.to_owned(), schema);
+    }
+    if function.changes {
+        properties.insert(
+            "test".to_owned(),
+            json!({"type": "boolean", "default": false, "description": "Only say what would be done"}),
+        );
+    }
+    json!({
+        "type": "object",
+        "description": function.doc,
+        "required": ["fun"],
+        "properties": {
+            "fun": {"const": function.name},
+            "arg": {"type": "array", "description": "Positional arguments"},
+            "kwarg": {"type": "object", "properties": properties, "additionalProperties": function.takes_more},
+            "minion": {"type": "object", "properties": {
+                "id": {"type": "string"}, "opts": {"type": "object"}, "pillar": {"type": "object"}, "grains": {"type": "object"},
+            }},
+        },
+        "additionalProperties": false,
+        "x-castoff-changes": function.changes,
+    })
+}
+
+fn type_schema(accepts: Accepts) -> Value {
+    match accepts {
+        Accepts::Any => json!({}),
+        Accepts::Text | Accepts::Reference | Accepts::Tree | Accepts::Path => json!({"type": ["string", "null"]}),
+        Accepts::Bool => json!({"type": ["boolean", "null"]}),
+        Accepts::Int => json!({"type": ["integer", "null"]}),
+        Accepts::List | Accepts::Items => json!({"type": ["array", "string", "null"]}),
+        Accepts::Map => json!({"type": ["object", "null"]}),
+    }
+}
+
+fn error_schema() -> Value {
+    json!({
+        "type": "object",
+        "required": ["error", "request_id"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["kind", "message", "causes", "hint"],
+                "properties": {
+                    "kind": {"type": "string"},
+                    "message": {"type": "string"},
+                    "causes": {"type": "array", "items": {"type": "string"}},
+                    "hint": {"type": ["string", "null"]},
+                },
+            },
+            "request_id": {"type": "string"},
+        },
+    })
+}
+
+fn paths(choices: &[Value]) -> Value {
+    let failure = || json!({"description": "Failure", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}});
+    let json_answer = |description: &str| json!({"200": {"description": description, "content": {"application/json": {}}}, "default": failure()});
+    json!({
+        "/v1/call": {"post": {
+            "summary": "Call a function",
+            "requestBody": {"required": true, "content": {"application/json": {"schema": {"oneOf": choices}}}},
+            "responses": {
+                "200": {"description": "The result", "content": {"application/json": {"schema": {
+                    "type": "object",
+                    "required": ["return", "retcode", "request_id"],
+                    "properties": {"return": {}, "retcode": {"type": "integer"}, "request_id": {"type": "string"}},
+                }}}},
+                "202": {"description": "A job was begun; `Location` says where to follow it"},
+                "default": failure(),
+            },
+        }},
+        "/v1/functions": {"get": {"summary": "The function table", "responses": json_answer("Every function with its arguments")}},
+        "/healthz": {"get": {"summary": "Whether the process answers", "responses": json_answer("It does")}},
+        "/readyz": {"get": {"summary": "Whether queries can be answered", "responses": json_answer("They can")}},
+        "/metrics": {"get": {"summary": "Numbers for Prometheus", "responses": {"200": {"description": "Text format 0.0.4", "content": {"text/plain": {}}}}}},
+        "/v1/log-level": {
+            "get": {"summary": "The level of the log", "responses": json_answer("The level")},
+            "put": {
+                "summary": "Change the level of the log",
+                "requestBody": {"required": true, "content": {"application/json": {"schema": {
+                    "type": "object", "required": ["level"], "properties": {"level": {"enum": crate::config::LEVELS}},
+                }}}},
+                "responses": json_answer("The new level"),
+            },
+        },
+    })
+}

@@ -1,0 +1,45 @@
+//! Paths and their handlers.
+
+use std::sync::Weak;
+
+use axum::Router;
+use axum::extract::{Extension, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+
+use super::answer::{Failure, Response};
+use super::request::Info;
+use super::server::Daemon;
+use super::{call, functions, health, pillar};
+use crate::error::Kind;
+
+/// What handlers share. Weak, since the daemon owns the router.
+pub(super) type Shared = Weak<Daemon>;
+
+/// Every route.
+pub(super) fn router(daemon: Shared) -> Router {
+    Router::new()
+        .route("/v1/call", post(call::handle))
+        .route("/v1/pillar/{id}", get(pillar::one))
+        .route("/v1/functions", get(functions::table))
+        .route("/openapi.json", get(functions::openapi))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/log-level", get(health::log_level).put(health::set_log_level))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown)
+        .with_state(daemon)
+}
+
+async fn unknown(State(_): State<Shared>, Extension(info): Extension<Info>) -> Response {
+    Failure::new(StatusCode::NOT_FOUND, Kind::NotFound, "there is nothing at this path")
+        .hint("`GET /openapi.json` lists every path")
+        .response(&info.id)
+}
+
+async fn wrong_method(Extension(info): Extension<Info>, request: Request) -> Response {
+    let method = if request.method() == Method::GET { "GET" } else { "this method" };
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, Kind::Usage, format!("{method} does not fit this path"))
+        .response(&info.id)
+}
