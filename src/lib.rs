@@ -9,7 +9,7 @@
 //! 10 function                                  the table; arguments; dispatch
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
-//!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration · queue and job states
+//!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
 //!  4 oci  sandbox  config                      formats and archives · namespaces, mounts, run · castoff's own configuration
 //!  3 rootfs                                    entries, ACLs, tar, flatten, walk/unpack (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events

@@ -44,7 +44,7 @@ pub(super) fn call(options: &CallOptions, overrides: &Overrides) -> Result<Exit>
     style.retcode = context.retcode_of(&result);
     let retcode = style.retcode;
     let shown = match job {
-        Some(job) => metadata(options, name, job, retcode, result)?,
+        Some(job) => metadata(options, &context.config, job, retcode, result)?,
         None => result,
     };
     let outputter = outputter(options.out.as_deref(), verbosity);
@@ -200,9 +200,9 @@ fn outputter(name: Option<&str>, verbosity: Verbosity) -> Outputter {
 }
 
 /// The result with what `--metadata` shows beside it, in Salt's order.
-fn metadata(options: &CallOptions, name: &str, job: String, retcode: u8, result: Value) -> Result<Value> {
-    let id = match &options.id {
-        Some(id) => id.clone(),
+fn metadata(options: &CallOptions, config: &Config, job: String, retcode: u8, result: Value) -> Result<Value> {
+    let id = match &config.minion_id {
+        Some(id) => id.to_string(),
         None => host::process::host_name()?,
     };
     let mut map = Map::from_iter([
@@ -210,7 +210,7 @@ fn metadata(options: &CallOptions, name: &str, job: String, retcode: u8, result:
         (Key::from("return"), result),
         (Key::from("retcode"), Value::from(retcode)),
         (Key::from("id"), Value::from(id)),
-        (Key::from("fun"), Value::from(name)),
+        (Key::from("fun"), Value::from(options.function.clone())),
         (Key::from("fun_args"), Value::list(&options.arguments)),
     ]);
     if let Some(words) = &options.set_metadata {

@@ -9,6 +9,7 @@ mod job;
 mod logs;
 mod options;
 mod output;
+mod pillar;
 mod progress;
 
 use std::ffi::{OsStr, OsString};
@@ -56,7 +57,7 @@ fn stood_in_for(arguments: &[OsString]) -> Result<()> {
 fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
     let matches = match options::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return Ok(say(&error)),
+        Err(error) => return Ok(pillar::refuse_words(arguments, &error).unwrap_or_else(|| say(&error))),
     };
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -68,6 +69,7 @@ fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
         Command::Daemon => daemon(&options::overrides(&matches)?),
         Command::Doctor => call::shortcut("sys.doctor", &config(&matches)?),
         Command::JobRun { id } => job::run(&id, &config(&matches)?),
+        Command::Pillar(options) => Ok(pillar::pillar(&options, options::overrides(&matches))),
         Command::Completion { shell } => complete::print(shell),
     }
 }

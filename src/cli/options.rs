@@ -55,11 +55,38 @@ pub(super) enum Command {
         /// The job
         id: String,
     },
+    /// Print a minion's pillar as one JSON document, for Salt's `cmd_yaml` and `cmd_json`
+    Pillar(PillarOptions),
     /// Print the completion script of a shell
     Completion {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+const PILLAR_EXAMPLES: &str = "\
+Examples:
+  castoff pillar -- web-1.example.net
+      what the image database has for this minion
+  castoff pillar --prefixed=false -- web-1.example.net
+      the same without the key `makina-states.cloud.images` around it
+
+";
+
+#[derive(Debug, Args)]
+#[command(before_help = PILLAR_EXAMPLES, help_template = TEMPLATE)]
+pub(super) struct PillarOptions {
+    /// The minion's id: letters, digits, `.`, `_` and `-`, the first a letter or digit
+    pub(super) minion: String,
+
+    /// Whether everything stands below the key `makina-states.cloud.images`
+    #[arg(long, value_name = "BOOL", default_value = "true", action = ArgAction::Set)]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new(), hide_possible_values = true)]
+    pub(super) prefixed: bool,
+
+    /// Say nothing on stderr; why there is no pillar stands on stdout in any case
+    #[arg(long)]
+    pub(super) quiet: bool,
 }
 
 const CALL_EXAMPLES: &str = "\
@@ -145,8 +172,8 @@ pub(super) struct CallOptions {
     #[arg(value_parser = PossibleValuesParser::new(super::logs::LEVELS), hide_possible_values = true)]
     pub(super) log_level: Option<String>,
 
-    /// The minion ID that --metadata shows
-    #[arg(long, env = "CASTOFF_MINION_ID", hide_env = true, value_name = "ID")]
+    /// The minion ID of this host, as `--minion-id`
+    #[arg(long, value_name = "ID")]
     pub(super) id: Option<String>,
 
     /// A folder whose `castoff.yaml` is the configuration, if there is one
@@ -167,10 +194,10 @@ pub(super) struct Accepted {
     /// Accepted: castoff has no master
     #[arg(long, help_heading = "Taken for salt-call's sake")]
     local: bool,
-    /// Accepted: castoff has no grains
+    /// Accepted: castoff detects grains only where it needs them
     #[arg(long, help_heading = "Taken for salt-call's sake")]
     skip_grains: bool,
-    /// Accepted: castoff has no grains
+    /// Accepted: castoff keeps no grains
     #[arg(long, help_heading = "Taken for salt-call's sake")]
     refresh_grains_cache: bool,
     /// Accepted: castoff has no master
@@ -184,16 +211,14 @@ pub(super) struct Accepted {
 /// Options of `salt-call` that castoff cannot honour, taken to say so.
 #[derive(Debug, Args)]
 pub(super) struct Refused {
-    #[arg(short = 'g', long, hide = true)]
-    grains: bool,
+    #[arg(short = 'g', hide = true)]
+    grains_shown: bool,
     #[arg(long = "return", hide = true, value_name = "RETURNER")]
     returner: Option<String>,
     #[arg(long, hide = true, value_name = "MASTER")]
     master: Option<String>,
     #[arg(long, hide = true, value_name = "DIR")]
     file_root: Vec<String>,
-    #[arg(long, hide = true, value_name = "DIR")]
-    pillar_root: Vec<String>,
     #[arg(long, hide = true, value_name = "DIR")]
     states_dir: Vec<String>,
     #[arg(short = 'm', long, hide = true, value_name = "DIR")]
@@ -212,11 +237,10 @@ impl Refused {
     /// Fails with the reason when one of the options was given.
     pub(super) fn check(&self) -> Result<()> {
         let refused = [
-            (self.grains, "--grains", "castoff has no grains"),
+            (self.grains_shown, "-g", "`--grains FILE` gives castoff grains"),
             (self.returner.is_some(), "--return", "castoff has no returners; use `--out-file`"),
             (self.master.is_some(), "--master", "castoff has no master"),
             (!self.file_root.is_empty(), "--file-root", "castoff serves no files to minions"),
-            (!self.pillar_root.is_empty(), "--pillar-root", "functions take no pillar"),
             (!self.states_dir.is_empty(), "--states-dir", "castoff runs no states"),
             (!self.module_dirs.is_empty(), "--module-dirs", "castoff loads no Python"),
             (self.saltfile.is_some(), "--saltfile", "castoff has its own configuration: see `castoff config`"),
@@ -263,9 +287,12 @@ pub(super) fn overrides(matches: &ArgMatches) -> Result<Overrides> {
         let candidate = folder.join("castoff.yaml");
         file = host::fs::exists(&candidate)?.then_some(candidate);
     }
-    let values = KEYS
+    let mut values: Vec<(String, String)> = KEYS
         .iter()
         .filter_map(|key| Some((key.name.to_owned(), matches.get_one::<String>(key.name)?.clone())))
         .collect();
+    if let Some(id) = matches.try_get_one::<String>("id").ok().flatten() {
+        values.push(("minion_id".to_owned(), id.clone()));
+    }
     Ok(Overrides { file, values })
 }

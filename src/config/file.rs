@@ -7,22 +7,35 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::{KEYS, unknown};
+use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::host;
+use crate::outputter::{Outputter, Style};
+use crate::vocab::Value;
 
 /// A configuration is small; more than this is a mistake (a device, somebody's image).
 const MOST_BYTES: u64 = 1 << 20;
+
+/// The one key whose value is a tree of its own, which need not be known here.
+const TREE: &str = "settings";
 
 /// The keys and values of the file; an unknown, doubled or nameless one is an error with its line.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>> {
     let bytes = host::fs::read_at_most(path, MOST_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| Error::new(Kind::Usage, format!("`{}` is not UTF-8", path.display())).caused_by(error))?;
-    parse(&text).map_err(|error| {
+    let mut values = parse(&text).map_err(|error| {
         let place =
             error.location().map_or_else(String::new, |at| format!(", line {} column {}", at.line(), at.column()));
         Error::new(Kind::Usage, format!("configuration file `{}`{place}", path.display())).caused_by(plain(&error))
-    })
+    })?;
+    if let Some((_, text_of_settings)) = values.iter_mut().find(|(name, _)| name == TREE) {
+        // Read again with the types that pillars have, where `yes` is true and `'yes'` is not.
+        let whole = document::parse(&text, &path.display().to_string())?;
+        let settings = whole.get(TREE).unwrap_or(&Value::Null);
+        *text_of_settings = Outputter::Json.write(settings, &Style { indent: Some(-1), ..Style::default() });
+    }
+    Ok(values)
 }
 
 /// The error without the place and the path, which the message above it has already.
@@ -88,6 +101,10 @@ impl<'de> Visitor<'de> for Section<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.prefix == TREE {
+            while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+            return self.value("{}");
+        }
         while let Some(prefix) = map.next_key_seed(Name(&self.prefix))? {
             map.next_value_seed(Section { prefix, found: &mut *self.found })?;
         }

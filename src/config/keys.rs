@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, EngineChoice, LogFormat, daemon, parse_size};
-use crate::vocab::Value;
+use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size};
+use crate::document;
+use crate::vocab::{Map, Value};
 
 /// One thing that may be configured.
 #[derive(Debug)]
@@ -303,7 +304,108 @@ pub const KEYS: &[Key] = &[
         set: |config, text| positive(text).map(|value| config.daemon.drain = Duration::from_secs(value)),
         get: |config| Value::from(config.daemon.drain.as_secs()),
     },
+    Key {
+        name: "pillar_root",
+        environment: "CASTOFF_PILLAR_ROOT",
+        accepts: "an absolute path, or `none`",
+        doc: "Where `database.sls`, `.yaml` or `.json` lies; else /etc/castoff/pillar, else /etc/makina-states",
+        set: |config, text| maybe(text, path).map(|value| config.pillar_root = value),
+        get: |config| Value::from(config.pillar_root.as_ref().map(|path| path.display().to_string())),
+    },
+    Key {
+        name: "minion_id",
+        environment: "CASTOFF_MINION_ID",
+        accepts: "letters, digits, `.`, `_` and `-`, or `none`",
+        doc: "The id of this host, the controller; else what /etc/salt/minion_id says, else the host's full name",
+        set: |config, text| {
+            maybe(text, |text| text.parse().map_err(|error: crate::error::Error| error.to_string()))
+                .map(|value| config.minion_id = value)
+        },
+        get: |config| Value::from(config.minion_id.as_ref().map(ToString::to_string)),
+    },
+    Key {
+        name: "grains",
+        environment: "CASTOFF_GRAINS",
+        accepts: "an absolute path, or `none`",
+        doc: "A YAML or JSON file of grains that win over the detected ones",
+        set: |config, text| maybe(text, path).map(|value| config.grains = value),
+        get: |config| Value::from(config.grains.as_ref().map(|path| path.display().to_string())),
+    },
+    Key {
+        name: "on_error",
+        environment: "CASTOFF_ON_ERROR",
+        accepts: "`fail` or `last-good`",
+        doc: "What is answered while a source of settings cannot be read: the failure, or the last good answer with its age",
+        set: |config, text| {
+            config.on_error = match text {
+                "fail" => OnError::Fail,
+                "last-good" => OnError::LastGood,
+                other => return Err(format!("`{other}` is neither")),
+            };
+            Ok(())
+        },
+        get: |config| {
+            Value::from(match config.on_error {
+                OnError::Fail => "fail",
+                OnError::LastGood => "last-good",
+            })
+        },
+    },
+    Key {
+        name: "compat",
+        environment: "CASTOFF_COMPAT",
+        accepts: "`true` or `false`",
+        doc: "Whether placeholders and overrides in settings are resolved exactly as the original did, oddities included",
+        set: |config, text| boolean(text).map(|value| config.compat = value),
+        get: |config| Value::from(config.compat),
+    },
+    Key {
+        name: "settings",
+        environment: "CASTOFF_SETTINGS",
+        accepts: "a map in YAML",
+        doc: "Minion options (`makina-states.cloud.images: {…}`) that win over every other source; a flag is laid over the environment, that over the files",
+        set: |config, text| {
+            let value = match document::parse(text, "settings").map_err(|error| error.to_string())? {
+                Value::Null => return Ok(()),
+                map @ Value::Map(_) => map,
+                other => return Err(format!("a map is expected, not a {}", other.type_name())),
+            };
+            config.settings.push((Origin::Default, value));
+            Ok(())
+        },
+        get: |config| {
+            Value::Map(config.settings.iter().fold(Map::new(), |mut all, (_, layer)| {
+                lay_over(&mut all, layer);
+                all
+            }))
+        },
+    },
 ];
+
+/// Lays a map over another: maps in both are joined, whatever else is replaced.
+fn lay_over(below: &mut Map, above: &Value) {
+    for (key, value) in above.as_map().into_iter().flatten() {
+        match (below.get_mut(key), value) {
+            (Some(Value::Map(inner)), Value::Map(_)) => lay_over(inner, value),
+            _ => {
+                below.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// What the text says, or none for `none`.
+fn maybe<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text == "none" { Ok(None) } else { parse(text).map(Some) }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        other => Err(format!("`{other}` is neither true nor false")),
+    }
+}
 
 fn path(text: &str) -> Result<PathBuf, String> {
     // A relative state folder would be another one in every working directory.

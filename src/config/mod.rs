@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::vocab::{Value, nearest};
+use crate::vocab::{MinionId, Value, nearest};
 
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
@@ -37,8 +37,18 @@ pub enum EngineChoice {
     DockerDaemon,
 }
 
+/// What is answered while a source of settings cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The failure.
+    #[default]
+    Fail,
+    /// The last good answer, with its age; the failure where there is none.
+    LastGood,
+}
+
 /// Everything that may be configured, and where each value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where store, journals and temporaries live.
     pub state_dir: PathBuf,
@@ -66,6 +76,18 @@ pub struct Config {
     pub jobs_keep: u32,
     /// How the daemon listens, whom it serves, and its limits.
     pub daemon: Daemon,
+    /// Where the image database lies; none: the first usual place that exists.
+    pub pillar_root: Option<PathBuf>,
+    /// This host's id; none: Salt's, else the host's name.
+    pub minion_id: Option<MinionId>,
+    /// A file of grains that are laid over the detected ones.
+    pub grains: Option<PathBuf>,
+    /// What is answered while a source of settings cannot be read.
+    pub on_error: OnError,
+    /// Whether the configuration helpers give the original's results vector for vector.
+    pub compat: bool,
+    /// The strongest layers of image settings, weakest first, each with where it came from.
+    pub settings: Vec<(Origin, Value)>,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -147,6 +169,12 @@ impl Config {
             jobs_keep: 1000,
             overrides: Overrides::default(),
             daemon: Daemon::default(),
+            pillar_root: None,
+            minion_id: None,
+            grains: None,
+            on_error: OnError::Fail,
+            compat: false,
+            settings: Vec::new(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }
@@ -177,6 +205,11 @@ impl Config {
             Error::new(Kind::Usage, format!("configuration key `{}` ({origin}): {wrong}", key.name))
                 .hint(format!("`{}` is {}", key.name, key.accepts))
         })?;
+        if key.name == "settings"
+            && let Some((from, _)) = self.settings.last_mut()
+        {
+            from.clone_from(&origin);
+        }
         if let Some(known) = KEYS.iter().position(|known| known.name == key.name) {
             self.origins[known] = origin;
         }

@@ -7,10 +7,12 @@
 mod argument;
 mod flow;
 mod json;
+mod spanned_json;
 mod yaml;
 
 pub use argument::argument;
 pub use json::parse_json;
+pub use spanned_json::parse_json_spanned;
 
 use crate::error::{Error, Kind, Result};
 use crate::vocab::{Key, Map, Value};

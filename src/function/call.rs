@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::pillar::Facts;
 use crate::progress::Progress;
+use crate::settings::Service;
 use crate::vocab::{Key, Map, Reference, Value};
 
 /// A call whose arguments were checked against the function's row.
@@ -138,14 +140,24 @@ pub struct Context {
     pub retcode: Retcode,
     /// Who calls; the user of this process unless the door says otherwise.
     pub caller: Caller,
+    /// Image settings and pillars; one for as long as the process lives.
+    pub settings: Arc<Service>,
+    /// What the minion on whose behalf the call is made told of itself; none: this host.
+    pub facts: Option<Facts>,
 }
 
 impl Context {
-    /// Surroundings with this configuration and this listener.
+    /// Surroundings with this configuration and this listener, and settings of their own.
     pub fn new(config: Config, progress: Progress) -> Self {
+        let settings = Service::open(&config);
+        Self::with_settings(config, progress, settings)
+    }
+
+    /// Surroundings that share the settings with others.
+    pub fn with_settings(config: Config, progress: Progress, settings: Arc<Service>) -> Self {
         let who = format!("uid {}", rustix::process::getuid().as_raw());
         let caller = Caller { who, door: "command line".to_owned(), request: String::new() };
-        Self { config, progress, retcode: Retcode::default(), caller }
+        Self { config, progress, retcode: Retcode::default(), caller, settings, facts: None }
     }
 
     /// The return code of a result: what its function set, else 1 where the result itself says that it failed.

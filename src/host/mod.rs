@@ -11,3 +11,4 @@ pub mod fs;
 pub mod process;
 pub mod random;
 pub mod session;
+pub mod trusted;

@@ -14,6 +14,11 @@ pub trait Files {
     /// Whether a folder is at that path.
     fn is_dir(&self, path: &Path) -> Result<bool>;
 
+    /// Whether anything is at that path.
+    fn exists(&self, path: &Path) -> Result<bool> {
+        Ok(self.is_dir(path)? || self.text(path)?.is_some())
+    }
+
     /// The sorted names in a folder; a folder that is not there is an error.
     fn list(&self, path: &Path) -> Result<Vec<OsString>>;
 }

@@ -2,11 +2,20 @@
 //!
 //! Knows no images, plans, engines, HTTP, or who asks.
 
+mod cache;
 mod database;
 mod facts;
 mod files;
+pub mod grains;
+mod recorder;
+pub mod sls;
+mod source;
 pub mod traced;
+pub mod wire;
 
+pub use cache::{Answer, Cache, Metrics, Wanted};
 pub use database::Database;
 pub use facts::Facts;
 pub use files::Files;
+pub use recorder::{MOST_BYTES, Recorder, Sweep, Watch};
+pub use source::{DATABASES, Source, USUAL_ROOTS};

@@ -11,6 +11,7 @@ mod layers;
 mod local;
 mod lookup;
 mod resolve;
+mod service;
 mod template;
 mod variables;
 
@@ -21,6 +22,7 @@ pub use layers::{default_settings, ext_pillar, extpillar_settings, has_own_setti
 pub use local::{Environment, Wanted, guess_template_env, last_local_lxc_images};
 pub use lookup::{get, traverse};
 pub use resolve::format_resolve;
+pub use service::{Base, Document, Fingerprint, PILLAR_TTL, Service, ServiceMetrics};
 pub use variables::get_vars;
 
 use crate::pillar::{Database, Facts, Files};
