@@ -193,8 +193,9 @@ fn run(info: &Info, invocation: Invocation) -> Result<Response, Failure> {
 impl Invocation {
     fn parse(bytes: &Bytes) -> Result<Self, Failure> {
         let wrong = |what: String| {
-            Failure::from(Error::new(Kind::Usage, what))
-                .hint("send {\"fun\": \"module.function\", \"arg\": […], \"kwarg\": {…}}")
+            Failure::from(Error::new(Kind::Usage, what)).hint(
+                "send {\"fun\": \"module.function\", \"arg\": […], \"kwarg\": {…}}, or \"words\": [\"name=value\", …]",
+            )
         };
         let text = std::str::from_utf8(bytes).map_err(|_| wrong("the body is not UTF-8".to_owned()))?;
         let Value::Map(mut members) = document::parse_json(text, "body")? else {
@@ -202,6 +203,7 @@ impl Invocation {
         };
         let mut take = |name: &str| members.shift_remove(&Key::from(name)).filter(|value| *value != Value::Null);
         let (name, positional, named, minion) = (take("fun"), take("arg"), take("kwarg"), take("minion"));
+        let words = take("words");
         if let Some((unknown, _)) = members.first() {
             let unknown = crate::outputter::python::key_text(unknown);
             return Err(wrong(format!("the body has a member `{unknown}`, which means nothing")));
@@ -226,23 +228,38 @@ impl Invocation {
             let known = function::functions().into_iter().map(|function| function.name);
             return Err(Failure::from(CallError::Unknown { nearest: crate::vocab::nearest(&name, known), name }));
         };
-        let shown = shown(function, &positional, &named);
-        let mut request = Request::from(named);
-        request.positional = positional.into_iter().map(Given::from).collect();
+        let mut request = match words {
+            None => Request::default(),
+            Some(Value::List(items)) => {
+                let words: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                Request::from_words(
+                    &words.ok_or_else(|| wrong("`words` holds something that is no text".to_owned()))?,
+                    &[],
+                )
+            }
+            Some(_) => return Err(wrong("`words` is no list".to_owned())),
+        };
+        request.positional.splice(0..0, positional.into_iter().map(Given::from));
+        for (name, given) in Request::from(named).named {
+            if request.named.contains_key(&name) {
+                return Err(wrong(format!("`{name}` is in `words` and in `kwarg`")));
+            }
+            request.named.insert(name, given);
+        }
+        let shown = shown(function, &request);
         Ok(Self { function, request, shown })
     }
 }
 
 /// The arguments in one line, without secrets, cut where they are long.
-fn shown(function: &Function, positional: &[Value], named: &Map) -> String {
-    let positional = positional.iter().enumerate().map(|(at, value)| {
+fn shown(function: &Function, request: &Request) -> String {
+    let positional = request.positional.iter().enumerate().map(|(at, given)| {
         let name = function.arguments.get(at).map_or("", |argument| argument.name);
-        if is_secret(name) { Value::from("***") } else { masked(value) }
+        if is_secret(name) { Value::from("***") } else { masked(&given.value) }
     });
-    let mut text = one_line(&Value::map([
-        ("arg", Value::List(positional.collect())),
-        ("kwarg", masked(&Value::Map(named.clone()))),
-    ]));
+    let named = request.named.iter().map(|(name, given)| (name.as_str(), given.value.clone()));
+    let mut text =
+        one_line(&Value::map([("arg", Value::List(positional.collect())), ("kwarg", masked(&Value::map(named)))]));
     if let Some((cut, _)) = text.char_indices().nth(4000) {
         text.truncate(cut);
         text.push('…');

@@ -137,6 +137,8 @@ fn call_schema(function: &Function) -> Value {
         "properties": {
             "fun": {"const": function.name},
             "arg": {"type": "array", "description": "Positional arguments"},
+            "words": {"type": "array", "items": {"type": "string"},
+                "description": "Further arguments as words of a command line, `name=value` among them"},
             "kwarg": {"type": "object", "properties": properties, "additionalProperties": function.takes_more},
             "minion": {"type": "object", "properties": {
                 "id": {"type": "string"}, "opts": {"type": "object"}, "pillar": {"type": "object"}, "grains": {"type": "object"},
