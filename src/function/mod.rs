@@ -15,6 +15,7 @@ mod job;
 mod long;
 mod masking;
 mod mc_cloud_images;
+mod settings;
 mod store;
 mod sys;
 mod test;
@@ -37,6 +38,7 @@ const GROUPS: &[&[Function]] = &[
     image::FUNCTIONS,
     job::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,
+    settings::FUNCTIONS,
     store::FUNCTIONS,
     sys::FUNCTIONS,
     test::FUNCTIONS,

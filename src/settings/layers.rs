@@ -65,7 +65,8 @@ pub fn ext_pillar(inputs: &Inputs<'_>, cloud: &Cloud, id: &MinionId, prefixed: b
 
 /// The settings that a machine has for itself, from what it was told: defaults under its options, pillar and grains.
 pub fn settings(inputs: &Inputs<'_>) -> Result<Traced> {
-    let mut data = defaults(PREFIX, default_settings(inputs)?, inputs.facts, inputs.compat)?;
+    // Versions are read once, below the root that counts.
+    let mut data = defaults(PREFIX, images::with_images(bare(inputs))?, inputs.facts, inputs.compat)?;
     set(&mut data, "root", own_root(inputs)?)?;
     let mut data = complete_images(data, inputs.files)?;
     let is_vm = get(inputs.facts, "makina-states.cloud.is.vm").is_some_and(Traced::is_truthy);
@@ -96,7 +97,7 @@ fn cloud_root(inputs: &Inputs<'_>) -> Result<Traced> {
     root_of(cloud, inputs.compat)
 }
 
-/// A machine's own root of images: what it was told, else the database's, else what came with the pillar.
+/// A machine's own root of images: what it was told, else the database's, else the default one.
 fn own_root(inputs: &Inputs<'_>) -> Result<Traced> {
     if let Some(root) = get(inputs.facts, "makina-states.cloud.root") {
         let scope =
@@ -104,13 +105,7 @@ fn own_root(inputs: &Inputs<'_>) -> Result<Traced> {
         let told = Traced { origin: root.origin.clone(), node: map([("root", root.clone())]) };
         return root_of(Some(&scope.merge(told)), inputs.compat);
     }
-    if inputs.database.is_some() {
-        return cloud_root(inputs);
-    }
-    match get(inputs.facts, &format!("{PREFIX}.root")) {
-        Some(root) => Ok(root.clone()),
-        None => Ok(Traced::scalar(DEFAULT_ROOT, &Origin::Default)),
-    }
+    cloud_root(inputs)
 }
 
 /// The root in the cloud's settings, its placeholders resolved among them.
