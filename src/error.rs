@@ -72,6 +72,24 @@ impl Kind {
             Self::Failed => "failed",
         }
     }
+
+    /// The kind of this word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        const ALL: [Kind; 11] = [
+            Kind::Usage,
+            Kind::NotFound,
+            Kind::Conflict,
+            Kind::Refused,
+            Kind::Corrupt,
+            Kind::Limit,
+            Kind::NoSpace,
+            Kind::Unsupported,
+            Kind::Unavailable,
+            Kind::Interrupted,
+            Kind::Failed,
+        ];
+        ALL.into_iter().find(|kind| kind.word() == word)
+    }
 }
 
 /// castoff's result.

@@ -1,19 +1,23 @@
 //! `castoff call`: one call, its result, its exit code, as `salt-call` has them.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
+use super::client::Client;
 use super::logs::{self, Verbosity};
 use super::options::CallOptions;
 use super::output::{Target, complain, print};
-use super::{Exit, progress, usage};
+use super::{Exit, progress, remote, usage};
 use crate::config::{Config, Overrides};
 use crate::document;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::function::{self, CallError, Context, Request};
 use crate::host;
 use crate::outputter::{Outputter, StateDetail, StateMode, Style};
-use crate::progress::Progress;
+use crate::pillar::Facts;
+use crate::progress::{Progress, Silent, Sink};
 use crate::vocab::{Key, Map, Value};
 
 /// Salt's exit code for a function that does not exist.
@@ -33,23 +37,71 @@ pub(super) fn call(options: &CallOptions, overrides: &Overrides) -> Result<Exit>
     };
     let mut style = style(options)?;
     let target = Target::open(options.out_file.as_deref(), options.out_file_append)?;
-    let context = Context::new(Config::load(overrides)?, listener(verbosity));
+    let sink = listener(verbosity);
+    let config = Config::load(overrides)?;
     let no_parse: Vec<String> = options.no_parse.iter().map(|name| name.trim().to_owned()).collect();
     let request = Request::from_words(&options.arguments, &no_parse);
+    let minion = options.minion_data.as_deref().map(minion_data).transpose()?;
     let job = options.metadata.then(job_id);
-    let result = match function::dispatch(name, request, &context) {
-        Ok(result) => result,
+    let outcome = if options.daemon {
+        remote::call(&daemon(&config)?, name, request, minion.as_ref(), &*sink)?
+    } else {
+        let mut context = Context::new(config.clone(), Progress::new(Arc::clone(&sink)));
+        context.facts = minion.as_ref().map(Facts::passed_in).transpose()?;
+        function::dispatch(name, request, &context).map(|result| {
+            let retcode = context.retcode_of(&result);
+            (result, retcode)
+        })
+    };
+    let (result, retcode) = match outcome {
+        Ok(done) => done,
         Err(error) => return explain(error, options.retcode_passthrough),
     };
-    style.retcode = context.retcode_of(&result);
-    let retcode = style.retcode;
+    style.retcode = retcode;
     let shown = match job {
-        Some(job) => metadata(options, &context.config, job, retcode, result)?,
+        Some(job) => metadata(options, &config, job, retcode, result)?,
         None => result,
     };
     let outputter = outputter(options.out.as_deref(), verbosity);
     target.write(&outputter.write(&Value::map([("local", shown)]), &style))?;
     Ok(if options.retcode_passthrough { retcode } else { retcode.min(1) })
+}
+
+/// The daemon that is to make the call.
+fn daemon(config: &Config) -> Result<Client> {
+    Client::of(config)?.ok_or_else(|| {
+        let place = config.daemon.socket.as_ref().map_or_else(
+            || "no socket is configured".to_owned(),
+            |socket| format!("there is no socket `{}`", socket.display()),
+        );
+        Error::new(Kind::Unavailable, format!("no daemon to ask: {place}")).hint("start one with `castoff daemon`")
+    })
+}
+
+/// What a minion told of itself, from a file or from stdin (`-`).
+fn minion_data(path: &Path) -> Result<Map> {
+    /// A minion's options, pillar and grains together are far smaller.
+    const MOST_BYTES: u64 = 16 << 20;
+    let bytes = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().take(MOST_BYTES + 1).read_to_end(&mut bytes).context(|| "cannot read stdin")?;
+        if bytes.len() as u64 > MOST_BYTES {
+            return Err(Error::new(Kind::Limit, "the minion's data on stdin is too large"));
+        }
+        bytes
+    } else {
+        host::fs::read_at_most(path, MOST_BYTES)?
+    };
+    let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
+    let text = String::from_utf8(bytes).map_err(|error| usage(format!("`{name}` is not UTF-8")).caused_by(error))?;
+    let value = match document::parse_json(&text, &name) {
+        Ok(value) => value,
+        Err(_) => document::parse(&text, &name)?,
+    };
+    match value {
+        Value::Map(map) => Ok(map),
+        other => Err(usage(format!("`{name}` is a {}, not a map", other.type_name()))),
+    }
 }
 
 /// Calls a function without arguments and shows its result to a person.
@@ -133,12 +185,8 @@ fn with_hint(problem: &str, hint: Option<String>) -> String {
 }
 
 /// Who listens to progress at this verbosity.
-fn listener(verbosity: Verbosity) -> Progress {
-    if verbosity < Verbosity::Normal {
-        Progress::silent()
-    } else {
-        Progress::new(Arc::new(progress::on_stderr(verbosity)))
-    }
+fn listener(verbosity: Verbosity) -> Arc<dyn Sink> {
+    if verbosity < Verbosity::Normal { Arc::new(Silent) } else { Arc::new(progress::on_stderr(verbosity)) }
 }
 
 fn verbosity(level: Option<&str>) -> Result<Verbosity> {

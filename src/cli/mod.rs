@@ -4,6 +4,7 @@
 //! but for what README.md lists.
 
 mod call;
+mod client;
 mod complete;
 mod job;
 mod logs;
@@ -11,6 +12,7 @@ mod options;
 mod output;
 mod pillar;
 mod progress;
+mod remote;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -159,6 +159,14 @@ pub(super) struct CallOptions {
     #[arg(long, value_name = "METADATA", help_heading = "Output")]
     pub(super) set_metadata: Option<String>,
 
+    /// Have the daemon make the call, and follow it where it takes long
+    #[arg(long)]
+    pub(super) daemon: bool,
+
+    /// What the minion on whose behalf the call is made knows: a JSON or YAML map with `opts`, `pillar` and `grains`
+    #[arg(long, value_name = "FILE|-")]
+    pub(super) minion_data: Option<PathBuf>,
+
     /// Exit with the return code of the result, and with a failure's own code
     #[arg(long)]
     pub(super) retcode_passthrough: bool,

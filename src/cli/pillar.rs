@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
 
+use super::client::{Client, Question, kind_of_status};
 use super::options::PillarOptions;
 use super::{Exit, output};
 use crate::config::{Config, Overrides};
@@ -33,7 +34,24 @@ pub(super) fn pillar(options: &PillarOptions, overrides: Result<Overrides>) -> E
 
 fn answer(options: &PillarOptions, overrides: &Overrides) -> Result<Bytes> {
     let id: MinionId = options.minion.parse()?;
-    computed(&Config::load(overrides)?, &id, options.prefixed)
+    let config = Config::load(overrides)?;
+    match Client::of(&config)? {
+        Some(client) => asked(&client, &id, options.prefixed),
+        None => computed(&config, &id, options.prefixed),
+    }
+}
+
+/// The document, as the daemon has it: the same bytes.
+fn asked(client: &Client, id: &MinionId, prefixed: bool) -> Result<Bytes> {
+    let question = Question::get(format!("/v1/pillar/{id}?prefixed={prefixed}"));
+    let answer = client.ask(&question, Some(client.patience()))?;
+    if answer.status == 200 {
+        return Ok(answer.body);
+    }
+    let told: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let reason = told["_errors"][0].as_str().map(|reason| reason.strip_prefix("castoff: ").unwrap_or(reason));
+    let reason = reason.map_or_else(|| format!("the daemon answers with status {}", answer.status), str::to_owned);
+    Err(Error::new(kind_of_status(answer.status), reason))
 }
 
 /// The document, computed by this process.
