@@ -188,6 +188,12 @@ impl Config {
         file.chain(values).collect()
     }
 
+    /// Whether image settings come out the same under both.
+    pub fn has_settings_of(&self, other: &Self) -> bool {
+        (&self.pillar_root, &self.minion_id, &self.grains, self.on_error, self.compat, &self.settings)
+            == (&other.pillar_root, &other.minion_id, &other.grains, other.on_error, other.compat, &other.settings)
+    }
+
     /// Where the value of a dotted key came from; none for an unknown key.
     pub fn origin(&self, name: &str) -> Option<&Origin> {
         KEYS.iter().position(|key| key.name == name).and_then(|at| self.origins.get(at))

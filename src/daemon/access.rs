@@ -24,7 +24,8 @@ use subtle::ConstantTimeEq as _;
 
 use super::caller::{Caller, Rank};
 use crate::error::{Error, Kind, Result};
-use crate::function::{Accepts, Argument, Function, Request};
+use crate::function::{Accepts, Argument, Function, Given, Request};
+use crate::outputter::python;
 use crate::vocab::{Digest, MinionId, Reference, Value, fnmatch, parse_timestamp};
 
 /// Everybody who may do something at `listen`.
@@ -189,24 +190,49 @@ pub(super) fn may_call(caller: &Caller, function: &Function) -> Result<()> {
 /// nobody a relative one, which would be relative to the daemon's working directory.
 pub(super) fn may_give(caller: &Caller, function: &Function, request: &Request) -> Result<()> {
     let member = matches!(caller, Caller::User(user) if user.rank != Rank::Admin);
-    for (argument, value) in given(function, request) {
-        let Some(path) = host_path(argument, value) else { continue };
+    let refused = |what: &str| {
+        Err(Error::new(Kind::Refused, format!("{} may not have the daemon read {what}", caller.who())).hint(
+            "root and members of group `castoff-admin` may; without the daemon, `castoff call` has your own rights",
+        ))
+    };
+    for (argument, given) in given(function, request) {
+        let Some(path) = host_path(argument, given) else { continue };
         if !Path::new(&path).is_absolute() {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("{}: `{}` is a relative path, and the daemon stands elsewhere", function.name, argument.name),
-            )
-            .hint("give the absolute path"));
+            let place = format!("{}: `{}` is a relative path", function.name, argument.name);
+            return Err(Error::new(Kind::Usage, format!("{place}, and the daemon stands elsewhere"))
+                .hint("give the absolute path"));
         }
         if member {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("{} may not have the daemon read or write `{path}`", caller.who()),
-            )
-            .hint("root and members of group `castoff-admin` may; without the daemon, `castoff call` works with your own rights"));
+            return refused(&format!("`{path}`"));
         }
     }
+    // What is not declared may be anything, a path or what becomes one.
+    let free = member && function.takes_more && !matches!(function.module(), "test" | "sys");
+    if free
+        && let Some(name) = undeclared(function, request).find_map(|(name, value)| is_pathlike(value).then_some(name))
+    {
+        return refused(&format!("what `{name}` names"));
+    }
     Ok(())
+}
+
+/// The keyword arguments that a function takes without declaring them.
+fn undeclared<'a>(function: &'a Function, request: &'a Request) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    request
+        .named
+        .iter()
+        .filter(|(name, _)| function.arguments.iter().all(|argument| argument.name != name.as_str()))
+        .map(|(name, given)| (name.as_str(), &given.value))
+}
+
+/// Whether a path may be in the value, or come out of it when placeholders are filled in.
+fn is_pathlike(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => false,
+        Value::String(text) => text.contains(['/', '{']) || text.contains(".."),
+        Value::List(items) => items.iter().any(is_pathlike),
+        Value::Map(members) => members.values().any(is_pathlike),
+    }
 }
 
 pub(super) const STRANGER: &str =
@@ -248,22 +274,24 @@ pub(super) fn may_administer(caller: &Caller, name: &str) -> Result<()> {
         .hint(format!("root, members of group `castoff-admin`, and tokens with scope `call:{name}` may")))
 }
 
-/// The declared arguments that a request gives, with their values.
-pub(super) fn given<'a>(
-    function: &'a Function,
-    request: &'a Request,
-) -> impl Iterator<Item = (&'a Argument, &'a Value)> {
-    let positional = function.arguments.iter().zip(request.positional.iter().map(|given| &given.value));
+/// The declared arguments that a request gives.
+fn given<'a>(function: &'a Function, request: &'a Request) -> impl Iterator<Item = (&'a Argument, &'a Given)> {
+    let positional = function.arguments.iter().zip(&request.positional);
     let named = function
         .arguments
         .iter()
-        .filter_map(|argument| request.named.get(argument.name).map(|given| (argument, &given.value)));
+        .filter_map(|argument| request.named.get(argument.name).map(|given| (argument, given)));
     positional.chain(named)
 }
 
 /// The path of this host that an argument names, if it names one.
-fn host_path(argument: &Argument, value: &Value) -> Option<String> {
-    let text = value.as_str()?;
+fn host_path(argument: &Argument, given: &Given) -> Option<String> {
+    let text = match &given.value {
+        Value::Null | Value::List(_) | Value::Map(_) => return None,
+        Value::String(text) => text.clone(),
+        // What looks like a number may be a file's name all the same.
+        scalar => given.typed.clone().unwrap_or_else(|| python::text(scalar)),
+    };
     let of_reference = || match text.parse::<Reference>() {
         Ok(
             Reference::Dir(path)
@@ -275,15 +303,109 @@ fn host_path(argument: &Argument, value: &Value) -> Option<String> {
         Ok(Reference::Default(_) | Reference::DockerDaemon(_) | Reference::Store(_) | Reference::Registry(_))
         | Err(_) => None,
     };
+    let may_be_path = || text.starts_with(['/', '.']) || text.parse::<Reference>().is_err();
     match argument.accepts {
-        Accepts::Path => Some(text.to_owned()),
-        Accepts::Tree if text.contains('/') || text.starts_with('.') => match text.parse::<Reference>() {
-            Ok(Reference::Default(_)) | Err(_) => Some(text.to_owned()),
-            Ok(_) => of_reference(),
-        },
+        Accepts::Path => Some(text),
+        Accepts::Tree if may_be_path() => Some(text),
         Accepts::Reference | Accepts::Tree => of_reference(),
         Accepts::Any | Accepts::Text | Accepts::Bool | Accepts::Int | Accepts::List | Accepts::Items | Accepts::Map => {
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::caller::User;
+    use crate::function::find;
+
+    fn user(rank: Rank) -> Caller {
+        Caller::User(User { uid: 1000, name: None, rank })
+    }
+
+    fn allowed(caller: &Caller, name: &str, words: &[&str]) -> bool {
+        let function = find(name).unwrap();
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let request = Request::from_words(&words, &[]);
+        may_call(caller, function).and_then(|()| may_give(caller, function, &request)).is_ok()
+    }
+
+    /// Members look, and never at a path of their choice; admins do all but give relative paths.
+    #[test]
+    fn ranks_decide_by_function_and_argument() {
+        for (name, words, member, admin) in [
+            ("test.ping", &[][..], true, true),
+            ("test.arg", &["/etc/shadow"], true, true),
+            ("image.list", &[], true, true),
+            ("image.inspect", &["store:a/b:1"], true, true),
+            ("image.inspect", &["a/b:1"], true, true),
+            ("image.inspect", &["dir:/etc"], false, true),
+            ("image.inspect", &["tar:/etc/shadow"], false, true),
+            ("image.inspect", &["image=oci:/x:1"], false, true),
+            ("image.inspect", &["dir:etc"], false, false),
+            ("image.verify", &["a:1", "b:1", "tmpdir=/root"], false, true),
+            ("image.verify", &["a:1", "b:1", "tmpdir=17"], false, false),
+            ("image.remove", &["store:a/b:1"], false, true),
+            ("image.pack", &["store:a/b:1", "test=True"], false, true),
+            ("mc_cloud_images.docker_from_tar", &["a/b:1", "/x.tar"], false, true),
+            ("mc_cloud_images.docker_from_tar", &["a/b:1", "./x.tar"], false, false),
+            ("mc_cloud_images.docker_from_tar", &["a/b:1", "tar:x.tar"], false, false),
+        ] {
+            assert_eq!(allowed(&user(Rank::Member), name, words), member, "member {name} {words:?}");
+            assert_eq!(allowed(&user(Rank::Admin), name, words), admin, "admin {name} {words:?}");
+            assert!(!allowed(&user(Rank::Stranger), name, words), "stranger {name} {words:?}");
+            assert!(!allowed(&Caller::Anonymous, name, words), "anonymous {name} {words:?}");
+        }
+    }
+
+    /// SHA-256 of `secret` and `other` by `sha256sum`.
+    const FILE: &str = "
+tokens:
+  - name: ci
+    sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
+    scopes: ['pillar:web-*', 'call:image.*', 'call:test.p?ng']
+    expires: 2027-01-01T00:00:00Z
+clients:
+  - name: Controller.example.net
+    scopes: ['pillar:*']
+";
+
+    #[test]
+    fn tokens_are_found_by_hash_until_they_expire_and_scopes_say_what_they_may() {
+        let access = Access::parse(FILE, "test").unwrap();
+        let before = Duration::from_secs(1_798_761_599);
+        let token = access.of_token("secret", before).unwrap();
+        assert_eq!(token.who(), "token ci");
+        assert!(access.of_token("secret", before + Duration::from_secs(1)).is_none());
+        assert!(access.of_token("Secret", before).is_none());
+        assert!(access.of_token("", before).is_none());
+        assert!(allowed(&token, "image.remove", &["store:a/b:1"]));
+        assert!(allowed(&token, "test.ping", &[]));
+        assert!(!allowed(&token, "test.arg", &[]));
+        assert!(may_have_pillar(&token, &"web-1".parse().unwrap()).is_ok());
+        assert!(may_have_pillar(&token, &"db-1".parse().unwrap()).is_err());
+        assert!(may_administer(&token, "daemon.log_level").is_err());
+        let client = access.of_certificate(&["controller.example.net".to_owned()]).unwrap();
+        assert!(may_have_pillar(&client, &"db-1".parse().unwrap()).is_ok());
+        assert!(!allowed(&client, "test.ping", &[]));
+        assert!(access.of_certificate(&["example.net".to_owned()]).is_none());
+    }
+
+    #[test]
+    fn an_access_file_with_a_mistake_is_refused_whole() {
+        for (from, to) in [
+            ("scopes: ['pillar:*']", "scopes: ['pillar']"),
+            ("scopes: ['pillar:*']", "scopes: ['sudo:*']"),
+            ("sha256: 2b", "sha256: xb"),
+            ("sha256: 2b", "sha256: "),
+            ("2027-01-01T00:00:00Z", "2027-02-30T00:00:00Z"),
+            ("2027-01-01T00:00:00Z", "tomorrow"),
+            ("expires:", "expire:"),
+        ] {
+            assert!(FILE.contains(from));
+            let error = Access::parse(&FILE.replace(from, to), "test").unwrap_err().render();
+            assert!(error.contains("access file `test`") && !error.contains("2bb80d53"), "{to}: {error}");
         }
     }
 }

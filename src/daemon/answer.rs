@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::error::{Error, Kind};
 use crate::function::CallError;
 use crate::outputter::{Outputter, Style};
+use crate::pillar::wire;
 use crate::vocab::Value;
 
 /// An answer.
@@ -69,6 +70,14 @@ impl Failure {
         Self::new(StatusCode::GATEWAY_TIMEOUT, Kind::Unavailable, message)
     }
 
+    /// The same as back-pressure, if it is a limit that was reached.
+    pub(super) fn or_busy(self) -> Self {
+        if self.kind != Kind::Limit.word() {
+            return self;
+        }
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(5), ..self }
+    }
+
     /// The same with what to do next.
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -86,7 +95,7 @@ impl Failure {
             line.push_str(": ");
             line.push_str(cause);
         }
-        line.replace('\n', " ")
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// The answer, in the form every route but the pillar's has.
@@ -105,7 +114,9 @@ impl Failure {
 
     /// The answer in the form that makes Salt refuse when it is merged into a pillar.
     pub(super) fn pillar_response(&self) -> Response {
-        self.with_body(json!({"_errors": [format!("castoff: {}", self.line())]}).to_string() + "\n")
+        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+        let reason = format!("castoff: {}{hint}", self.line());
+        self.with_body(wire::document(&Value::map([("_errors", Value::list([reason]))])))
     }
 
     fn with_body(&self, text: String) -> Response {

@@ -14,10 +14,11 @@ use super::health::{gone, refusal};
 use super::request::Info;
 use super::routes::Shared;
 use super::server::Daemon;
-use super::{access, body};
+use super::{access, body, jobs};
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::function::{self, CallError, Context, Function, Given, Request};
+use crate::pillar::Facts;
 use crate::progress::Progress;
 use crate::vocab::{Key, Map, Value};
 
@@ -98,6 +99,8 @@ struct Invocation {
     request: Request,
     /// The arguments as the log shows them.
     shown: String,
+    /// What the minion on whose behalf this is told of itself.
+    facts: Option<Facts>,
 }
 
 /// `POST /v1/call`.
@@ -119,6 +122,7 @@ async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> 
     if info.door == "tcp" {
         body::require_json(request.headers())?;
     }
+    let wait = jobs::wait_of(request.headers());
     let bytes = body::read(request.into_body(), limits.body_size, limits.idle).await?;
     info.connection.busy();
     let invocation = {
@@ -135,6 +139,9 @@ async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> 
             Kind::Refused => refusal(daemon, info, error),
             _ => Failure::from(error),
         })?;
+    if invocation.function.long {
+        return queue(daemon, info, invocation, wait).await;
+    }
     let permit = daemon.calls.enter(&daemon.calls.running).await?;
     let changes = invocation.function.changes;
     let work = {
@@ -155,8 +162,30 @@ async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> 
     }
 }
 
+/// Makes a job of a call that takes long.
+async fn queue(
+    daemon: &Arc<Daemon>,
+    info: &Info,
+    invocation: Invocation,
+    wait: Option<Duration>,
+) -> Result<Response, Failure> {
+    let Invocation { function, request, shown, .. } = invocation;
+    let (queue, caller) = (daemon.jobs.queue.clone(), caller(info));
+    let who = caller.who.clone();
+    let queued = blocking(move || function::enqueue(&queue, function.name, request, &caller)).await?;
+    let id = queued.map_err(|error| Failure::from(error).or_busy())?;
+    tracing::info!(who, door = info.door, function = function.name, arguments = shown, job = %id, "queued");
+    daemon.jobs.began(id);
+    jobs::queued(daemon, info, id, wait).await
+}
+
+/// Who calls, as functions and jobs know it.
+fn caller(info: &Info) -> function::Caller {
+    function::Caller { who: info.caller.who(), door: info.door.to_owned(), request: info.id.to_string() }
+}
+
 /// Work on a blocking thread, in the span of the request.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|error| {
         tracing::error!(%error, "a call broke off");
@@ -166,9 +195,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// Runs the call, and notes what it changed: who, through which door, what, with what result.
 fn run(info: &Info, invocation: Invocation) -> Result<Response, Failure> {
-    let Invocation { function, request, shown } = invocation;
+    let Invocation { function, request, shown, facts } = invocation;
     let began = Instant::now();
-    let context = Context::new((*info.state.config).clone(), Progress::silent());
+    let (config, settings) = (&info.state.config, &info.state.settings);
+    let mut context = Context::with_settings((**config).clone(), Progress::silent(), Arc::clone(settings));
+    context.facts = facts;
+    context.caller = caller(info);
     let result = function::dispatch(function.name, request, &context);
     let (who, door, seconds) = (info.caller.who(), info.door, began.elapsed().as_secs_f64());
     let answer = match result {
@@ -221,12 +253,14 @@ impl Invocation {
             Some(Value::Map(members)) => members,
             Some(_) => return Err(wrong("`kwarg` is no map".to_owned())),
         };
-        if !matches!(minion, None | Some(Value::Map(_))) {
-            return Err(wrong("`minion` is no map".to_owned()));
-        }
         let Some(function) = function::find(&name) else {
             let known = function::functions().into_iter().map(|function| function.name);
             return Err(Failure::from(CallError::Unknown { nearest: crate::vocab::nearest(&name, known), name }));
+        };
+        let facts = match minion {
+            None => None,
+            Some(Value::Map(told)) => Some(Facts::passed_in(&told)?),
+            Some(_) => return Err(wrong("`minion` is no map".to_owned())),
         };
         let mut request = match words {
             None => Request::default(),
@@ -246,43 +280,17 @@ impl Invocation {
             }
             request.named.insert(name, given);
         }
-        let shown = shown(function, &request);
-        Ok(Self { function, request, shown })
+        Ok(Self { function, shown: shown(function, &request), request, facts })
     }
 }
 
 /// The arguments in one line, without secrets, cut where they are long.
 fn shown(function: &Function, request: &Request) -> String {
-    let positional = request.positional.iter().enumerate().map(|(at, given)| {
-        let name = function.arguments.get(at).map_or("", |argument| argument.name);
-        if is_secret(name) { Value::from("***") } else { masked(&given.value) }
-    });
-    let named = request.named.iter().map(|(name, given)| (name.as_str(), given.value.clone()));
-    let mut text =
-        one_line(&Value::map([("arg", Value::List(positional.collect())), ("kwarg", masked(&Value::map(named)))]));
-    if let Some((cut, _)) = text.char_indices().nth(4000) {
+    const MOST: usize = 4000;
+    let mut text = one_line(&function::masked(Some(function), request));
+    if let Some((cut, _)) = text.char_indices().nth(MOST) {
         text.truncate(cut);
         text.push('…');
     }
     text
-}
-
-fn masked(value: &Value) -> Value {
-    match value {
-        Value::List(items) => Value::List(items.iter().map(masked).collect()),
-        Value::Map(map) => Value::Map(
-            map.iter()
-                .map(|(key, value)| {
-                    let secret = key.as_str().is_some_and(is_secret);
-                    (key.clone(), if secret { Value::from("***") } else { masked(value) })
-                })
-                .collect(),
-        ),
-        other => other.clone(),
-    }
-}
-
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "passwd", "secret", "token", "key", "credential"].iter().any(|word| name.contains(word))
 }

@@ -76,7 +76,7 @@ fn row(function: &Function) -> Value {
         "takes_extra": function.takes_extra,
         "takes_more": function.takes_more,
         "changes": function.changes,
-        "long": false,
+        "long": function.long,
     })
 }
 

@@ -1,5 +1,8 @@
 //! How the daemon is: alive, ready, in numbers, and how much it logs.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{Request, StatusCode};
@@ -8,11 +11,15 @@ use serde_json::json;
 use super::access;
 use super::answer::{Failure, Response, json_text, typed};
 use super::body;
+use super::call::blocking;
 use super::caller::Caller;
+use super::metrics::Text;
 use super::request::Info;
 use super::routes::Shared;
 use super::server::{Daemon, Phase};
-use crate::error::Kind;
+use crate::error::{Error, Kind};
+use crate::pillar::{self as cache, wire};
+use crate::settings::PILLAR_TTL;
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn alive() -> Response {
@@ -28,6 +35,14 @@ pub(super) async fn ready(State(daemon): State<Shared>, Extension(info): Extensi
         ready = false;
         reasons.push("the daemon is about to stop".to_owned());
     }
+    match pillars(&daemon, &info).await {
+        Ok(degraded) => reasons.extend(degraded),
+        Err(reason) => {
+            ready = false;
+            reasons.push(reason);
+        }
+    }
+    reasons.extend(daemon.jobs.supervisor.trouble().map(|why| format!("jobs cannot be looked after: {why}")));
     reasons.extend(daemon.reload_problem().map(|why| format!("the last reload failed: {why}")));
     let mut told = json!({"ready": ready});
     if !matches!(*info.caller, Caller::Anonymous) {
@@ -36,13 +51,80 @@ pub(super) async fn ready(State(daemon): State<Shared>, Extension(info): Extensi
     json_text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, told.to_string())
 }
 
+/// Whether pillars can be made, and in what they fall short; a host without any image database need not.
+async fn pillars(daemon: &Daemon, info: &Info) -> Result<Option<String>, String> {
+    /// How long the files may take.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let settings = Arc::clone(&info.state.settings);
+    let configured = info.state.config.pillar_root.is_some();
+    let probes = Arc::clone(&daemon.probes);
+    let probe = async {
+        let permit = probes.acquire_owned().await.map_err(|error| Error::new(Kind::Failed, error.to_string()))?;
+        let document = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let base = settings.base()?;
+            if base.source.database.is_none() && !configured {
+                return Ok(None);
+            }
+            settings.document(&base.host.id, true, PILLAR_TTL).map(Some)
+        });
+        document.await.map_err(|error| Error::new(Kind::Failed, "the probe broke off").caused_by(error))?
+    };
+    match tokio::time::timeout(PATIENCE, probe).await {
+        Err(_) => Err("the pillar's files do not answer".to_owned()),
+        Ok(Err(error)) => Err(wire::reason(&error)),
+        Ok(Ok(None)) => Ok(None),
+        Ok(Ok(Some(document))) => Ok(document
+            .stale
+            .map(|stale| format!("the pillar's sources have been broken for {} seconds", stale.as_secs()))),
+    }
+}
+
 /// `GET /metrics`.
 pub(super) async fn metrics(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
+    let queue = daemon.jobs.queue.clone();
+    let counted = tokio::time::timeout(Duration::from_secs(2), blocking(move || queue.counts())).await;
     let text = daemon.metrics.text(|text| {
         text.one("castoff_calls", "gauge", "Calls under way.", daemon.calls.under_way());
+        // Where the database of jobs does not answer, the samples are missing.
+        if let Ok(Ok(Ok(counts))) = counted {
+            text.family("castoff_jobs", "gauge", "Jobs by state.");
+            for (state, count) in counts {
+                text.line("castoff_jobs", &format!("state=\"{}\"", state.word()), count);
+            }
+        }
+        let settings = info.state.settings.metrics();
+        caches(text, &[("database", &settings.database), ("answers", &settings.answers)]);
+        text.one("castoff_cache_invalidations_total", "counter", "Invalidations on request.", settings.invalidations);
     });
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// The counters of the settings' caches.
+fn caches(text: &mut Text, caches: &[(&str, &cache::Metrics)]) {
+    type Sample = fn(&cache::Metrics) -> f64;
+    #[expect(clippy::cast_precision_loss, reason = "counters far below 2^53")]
+    const FAMILIES: [(&str, &str, &str, Sample); 9] = [
+        ("hits_total", "counter", "Answers from the cache.", |counts| counts.hits as f64),
+        ("misses_total", "counter", "Answers that were made.", |counts| counts.misses as f64),
+        ("errors_total", "counter", "Answers that could not be made.", |counts| counts.errors as f64),
+        ("stale_total", "counter", "Last good answers given instead.", |counts| counts.stale as f64),
+        ("load_seconds_total", "counter", "Time spent making answers.", |counts| counts.load_time.as_secs_f64()),
+        ("longest_load_seconds", "gauge", "The longest time one took.", |counts| counts.longest_load.as_secs_f64()),
+        ("oldest_hit_seconds", "gauge", "Age of the oldest answer given since the last look.", |counts| {
+            counts.oldest_hit.as_secs_f64()
+        }),
+        ("entries", "gauge", "Answers kept.", |counts| counts.entries as f64),
+        ("bytes", "gauge", "Their size, about.", |counts| counts.bytes as f64),
+    ];
+    for (name, kind, help, sample) in FAMILIES {
+        let name = format!("castoff_cache_{name}");
+        text.family(&name, kind, help);
+        for (cache, counts) in caches {
+            text.line(&name, &format!("cache=\"{cache}\""), sample(counts));
+        }
+    }
 }
 
 /// What the level of the log is called in scopes.
@@ -89,7 +171,7 @@ async fn change_log_level(daemon: &Daemon, info: &Info, request: Request<Body>) 
 }
 
 /// The answer for a caller who may not do this: 401 where nobody knows who it is.
-pub(super) fn refusal(daemon: &Daemon, info: &Info, error: crate::error::Error) -> Failure {
+pub(super) fn refusal(daemon: &Daemon, info: &Info, error: Error) -> Failure {
     daemon.metrics.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     tracing::warn!(who = info.caller.who(), door = info.door, reason = error.message(), "refused");
     if matches!(*info.caller, Caller::Anonymous) {
@@ -99,7 +181,7 @@ pub(super) fn refusal(daemon: &Daemon, info: &Info, error: crate::error::Error) 
     Failure::from(error)
 }
 
-fn refuse(daemon: &Daemon, info: &Info, error: crate::error::Error) -> Response {
+fn refuse(daemon: &Daemon, info: &Info, error: Error) -> Response {
     refusal(daemon, info, error).response(&info.id)
 }
 

@@ -15,19 +15,22 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::activation::{self, Notifier};
 use super::call::Calls;
 use super::caller::{Peer, Users};
 use super::connection::{Accepted, Connections};
+use super::jobs::{self, Jobs};
 use super::logs::{self, Logs};
 use super::metrics::Metrics;
+use super::pillar::Pillars;
 use super::socket::{self, OwnSocket};
 use super::state::State;
 use super::{functions, routes, tls};
 use crate::config::Overrides;
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::job::{Launch, Limits};
 
 /// How long idle connections stay open when the end has come: time to notice `Connection: close` or a closed socket.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -54,6 +57,10 @@ pub(super) struct Daemon {
     pub(super) connections: Connections,
     pub(super) users: Users,
     pub(super) calls: Calls,
+    pub(super) jobs: Jobs,
+    pub(super) pillars: Pillars,
+    /// Who may look whether pillars can be made: few at a time, since files may hang.
+    pub(super) probes: Arc<Semaphore>,
     pub(super) tables: functions::Tables,
     pub(super) router: Router,
 }
@@ -82,7 +89,7 @@ impl Daemon {
     /// Reads everything again; keeps what was if that fails.
     fn reload(&self) {
         use std::sync::atomic::Ordering::Relaxed;
-        let problem = match State::load(&self.overrides).and_then(|state| self.replace(state)) {
+        let problem = match State::load(&self.overrides, Some(&self.state())).and_then(|state| self.replace(state)) {
             Ok(()) => {
                 self.metrics.reloads.fetch_add(1, Relaxed);
                 tracing::info!("configuration reloaded");
@@ -108,6 +115,7 @@ impl Daemon {
         if before.log != after.log {
             self.logs.set_level(after.log.as_deref().unwrap_or(logs::DEFAULT_LEVEL))?;
         }
+        self.jobs.supervisor.reconfigure(Limits::from(&*state.config), Launch::own(&state.config))?;
         self.calls.resize(before.calls, after.calls);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
         self.users.forget();
@@ -117,7 +125,7 @@ impl Daemon {
 
 /// Runs the daemon until it is told to stop; its exit code.
 pub fn run(overrides: &Overrides) -> Result<u8> {
-    let state = State::load(overrides)?;
+    let state = State::load(overrides, None)?;
     let daemon = &state.config.daemon;
     let logs = logs::start(daemon.log.as_deref().unwrap_or(logs::DEFAULT_LEVEL), daemon.log_format)?;
     let notifier = Notifier::from_environment()?;
@@ -128,7 +136,12 @@ pub fn run(overrides: &Overrides) -> Result<u8> {
         .thread_name("castoff")
         .build()
         .context(|| "cannot start the daemon's runtime")?;
+    let jobs = Jobs::start(&state.config)?;
+    let pillars = Pillars::start()?;
     let daemon = Arc::new_cyclic(|daemon| Daemon {
+        jobs,
+        pillars,
+        probes: Arc::new(Semaphore::new(2)),
         calls: Calls::new(state.config.daemon.calls),
         state: RwLock::new(Arc::new(state)),
         overrides: overrides.clone(),
@@ -213,6 +226,7 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
         tokio::spawn(accept(Arc::clone(&daemon), Door::Tcp(listener), own.is_some(), alive.clone()));
     }
     drop(alive);
+    tokio::spawn(jobs::log_ends(Arc::clone(&daemon)));
     notifier.tell("READY=1");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "castoff serves");
     loop {
@@ -231,6 +245,11 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
     }
     notifier.tell("STOPPING=1");
     tracing::info!("draining");
+    // Jobs that run go on in their processes; the next daemon finds them.
+    let stopping = Arc::clone(&daemon);
+    if let Err(error) = tokio::task::spawn_blocking(move || stopping.jobs.supervisor.stop()).await {
+        tracing::error!(%error, "stopping the supervisor of jobs broke off");
+    }
     if let Some(own) = own {
         let removed = tokio::task::spawn_blocking(move || own.remove().map(|()| own)).await;
         match removed.map_err(|error| Error::new(Kind::Failed, "cannot remove the socket").caused_by(error))? {

@@ -10,6 +10,7 @@ use super::access::Access;
 use crate::config::{Config, Overrides};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
+use crate::settings::Service;
 
 /// An access file is small.
 const MOST_BYTES: u64 = 4 << 20;
@@ -19,18 +20,24 @@ pub(super) struct State {
     pub(super) config: Arc<Config>,
     pub(super) access: Access,
     pub(super) tls: Option<TlsAcceptor>,
+    pub(super) settings: Arc<Service>,
 }
 
 impl State {
     /// The state that files, environment and flags ask for now.
-    pub(super) fn load(overrides: &Overrides) -> Result<Self> {
+    ///
+    /// Settings outlive a reload that does not concern them, and with them the last good answers.
+    pub(super) fn load(overrides: &Overrides, before: Option<&Self>) -> Result<Self> {
         let config = Arc::new(Config::load(overrides)?);
+        let same = |before: &&Self| before.config.has_settings_of(&config);
+        let settings =
+            before.filter(same).map_or_else(|| Service::open(&config), |before| Arc::clone(&before.settings));
         let access = match &config.daemon.access_file {
             None => Access::default(),
             Some(path) => access(path)?,
         };
         let tls = super::tls::acceptor(&config.daemon)?;
-        let state = Self { config, access, tls };
+        let state = Self { config, access, tls, settings };
         if let Some(address) = state.config.daemon.listen {
             state.may_listen(address)?;
         }

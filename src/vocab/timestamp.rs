@@ -56,7 +56,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::timestamp;
+    use super::{parse_timestamp, timestamp};
 
     /// Expected values from `date -u -d @N +%FT%TZ`.
     #[test]
@@ -71,6 +71,27 @@ mod tests {
             (i64::MAX, 0, "9999-12-31T23:59:59Z"),
         ] {
             assert_eq!(timestamp(seconds, nanoseconds), expected);
+        }
+    }
+
+    /// Expected values from `date -u -d TEXT +%s`.
+    #[test]
+    fn texts_become_moments_or_nothing() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2000-02-29T23:59:59Z", Some(951_868_799)),
+            ("2027-01-01T00:00:00Z", Some(1_798_761_600)),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2027-02-29T00:00:00Z", None),
+            ("2027-13-01T00:00:00Z", None),
+            ("2027-01-01T24:00:00Z", None),
+            ("2027-01-01 00:00:00Z", None),
+            ("2027-01-01T00:00:00", None),
+            ("+027-01-01T00:00:00Z", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_timestamp(text).map(|found| found.as_secs()), seconds, "{text}");
         }
     }
 }
