@@ -1,15 +1,16 @@
 //! Calls that take long: into the queue at one end, out of it in a process of their own at the other.
 //!
-//! A job's call is a map `{arg: [{value, typed}..], kwarg: {name: {value, typed}}}`; only this file knows.
+//! A job's call is a map `{arg: [{value, typed}..], kwarg: {name: {value, typed}}, minion: map or null}`; only this file knows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::arguments::{Given, Request, bind};
-use super::{CallError, Caller, Context, dispatch, find, masking, reports_failure, unknown};
+use super::{CallError, Caller, Context, dispatch, find, masking, unknown};
 use crate::error::{Error, Kind, Result};
 use crate::host::{fault, session::Identity};
 use crate::job::{Claim, Failure, MARKER, Outcome, Queue, Recorder, State, Stopped, Submission};
+use crate::pillar::Facts;
 use crate::progress::Progress;
 use crate::vocab::{JobId, Map, Value};
 
@@ -19,14 +20,27 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long to keep trying to store how a job ended, on a full disk for instance.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// A call that is to become a job.
+#[derive(Clone, Debug, Default)]
+pub struct LongCall {
+    /// The function's name.
+    pub function: String,
+    /// Its arguments.
+    pub request: Request,
+    /// What the minion on whose behalf the call is made told of itself, as [`Facts::passed_in`] takes it.
+    pub minion: Option<Map>,
+}
+
 /// Makes a job of a call. Arguments that do not fit are told now, not by a job that fails.
-pub fn enqueue(queue: &Queue, name: &str, request: Request, caller: &Caller) -> Result<JobId, CallError> {
-    let Some(function) = find(name) else { return Err(unknown(name)) };
-    let shown = masking::masked(Some(function), &request);
-    let call = encoded(&request);
-    bind(function, request).map_err(|problem| problem.of(function))?;
-    let submission = Submission { function: name.to_owned(), call, shown, ..of(caller) };
-    queue.submit(&submission).map_err(|error| CallError::Failed { function, error })
+pub fn enqueue(queue: &Queue, call: LongCall, caller: &Caller) -> Result<JobId, CallError> {
+    let Some(function) = find(&call.function) else { return Err(unknown(&call.function)) };
+    let failed = |error| CallError::Failed { function, error };
+    let shown = masking::masked(Some(function), &call.request);
+    call.minion.as_ref().map(Facts::passed_in).transpose().map_err(failed)?;
+    let written = encoded(&call);
+    bind(function, call.request).map_err(|problem| problem.of(function))?;
+    let submission = Submission { function: call.function, call: written, shown, ..of(caller) };
+    queue.submit(&submission).map_err(failed)
 }
 
 /// A submission of this caller.
@@ -35,11 +49,15 @@ pub(super) fn of(caller: &Caller) -> Submission {
     Submission { who, door, request, ..Submission::default() }
 }
 
-fn encoded(request: &Request) -> Value {
+fn encoded(call: &LongCall) -> Value {
     let given =
         |given: &Given| Value::map([("value", given.value.clone()), ("typed", Value::from(given.typed.as_ref()))]);
-    let named = request.named.iter().map(|(name, value)| (name.as_str(), given(value)));
-    Value::map([("arg", Value::list(request.positional.iter().map(given))), ("kwarg", Value::map(named))])
+    let named = call.request.named.iter().map(|(name, value)| (name.as_str(), given(value)));
+    Value::map([
+        ("arg", Value::list(call.request.positional.iter().map(given))),
+        ("kwarg", Value::map(named)),
+        ("minion", Value::from(call.minion.clone())),
+    ])
 }
 
 fn decoded(call: &Value) -> Request {
@@ -94,7 +112,8 @@ async fn ended(
     let call = claim.call()?;
     let progress = Progress::new(Arc::clone(recorder) as Arc<_>);
     let caller = Caller { who: job.who.clone(), door: job.door.clone(), request: job.request.clone() };
-    let context = Context { progress, caller, ..context };
+    let facts = call.get("minion").and_then(Value::as_map).map(Facts::passed_in).transpose()?;
+    let context = Context { progress, caller, facts, ..context };
     fault::point("job.run.before-function");
     let (tell, mut told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
@@ -131,10 +150,7 @@ fn outcome(function: &str, call: &Value, context: &Context) -> Outcome {
     let run = std::panic::AssertUnwindSafe(|| dispatch(function, decoded(call), context));
     match std::panic::catch_unwind(run) {
         Ok(Ok(value)) => {
-            let retcode = match context.retcode.get() {
-                0 => u8::from(reports_failure(&value)),
-                code => code,
-            };
+            let retcode = context.retcode_of(&value);
             Outcome::Done(value, retcode)
         }
         Ok(Err(error)) => Outcome::Failed(Failure::from(&error.into_error())),

@@ -24,7 +24,7 @@ mod words;
 pub use arguments::{Given, Request};
 pub use call::{Call, Caller, Context, Retcode};
 pub use dispatch::{CallError, dispatch, find, functions, reports_failure};
-pub use long::{enqueue, run_job};
+pub use long::{LongCall, enqueue, run_job};
 pub use masking::masked;
 
 use dispatch::unknown;

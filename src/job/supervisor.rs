@@ -4,7 +4,7 @@
 //! process, and the next supervisor finds them by their leases. Of several on one state folder one works, the others
 //! stand by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -96,6 +96,7 @@ impl Supervisor {
             limits,
             launch,
             started: BTreeMap::new(),
+            watched: BTreeSet::new(),
             lock: None,
             pruned: None,
             news,
@@ -165,6 +166,8 @@ struct Work {
     limits: Limits,
     launch: Launch,
     started: BTreeMap<JobId, Child>,
+    /// Jobs that were seen running, whose end is to be logged.
+    watched: BTreeSet<JobId>,
     lock: Option<fs::Lock>,
     pruned: Option<Instant>,
     news: watch::Sender<u64>,
@@ -192,6 +195,7 @@ impl Work {
         self.bury_children()?;
         self.recover()?;
         self.start_queued()?;
+        self.log_ends()?;
         if self.pruned.is_none_or(|last| last.elapsed() >= PRUNING) {
             self.queue.prune(self.limits.keep_days, self.limits.keep)?;
             self.pruned = Some(Instant::now());
@@ -220,8 +224,9 @@ impl Work {
     }
 
     /// Looks after running jobs whose processes are dead, whoever started them.
-    fn recover(&self) -> Result<()> {
+    fn recover(&mut self) -> Result<()> {
         for job in self.queue.in_order(State::Running)? {
+            self.watched.insert(job.id);
             if let Some(state) = self.queue.recover(&job, self.limits.attempts)? {
                 tracing::warn!("the process of job {} is dead; the job is {} now", job.id, state.word());
             }
@@ -244,6 +249,7 @@ impl Work {
                 Ok(child) => {
                     fault::point("job.start.after-spawn");
                     self.started.insert(job.id, child);
+                    self.watched.insert(job.id);
                 }
                 Err(error) => {
                     self.queue.note_failed_start(job.id, &error.render(), self.limits.attempts)?;
@@ -251,6 +257,27 @@ impl Work {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Tells the log how jobs have ended.
+    fn log_ends(&mut self) -> Result<()> {
+        let mut still = BTreeSet::new();
+        for id in std::mem::take(&mut self.watched) {
+            match self.queue.find(id)? {
+                Some(job) if job.state.is_final() => {
+                    let error = job.error.as_ref().map(|error| error.message.as_str());
+                    let arguments = super::failure::written(&job.shown);
+                    tracing::info!(
+                        job = %id, function = job.function, who = job.who, door = job.door, request_id = job.request,
+                        arguments, state = job.state.word(), retcode = job.retcode, error, "job ended"
+                    );
+                }
+                Some(_) => drop(still.insert(id)),
+                None => {}
+            }
+        }
+        self.watched = still;
         Ok(())
     }
 

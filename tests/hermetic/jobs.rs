@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use castoff::function::{Caller, Request, enqueue};
+use castoff::function::{Caller, LongCall, Request, enqueue};
 use castoff::job::{Event, EventKind, Job, Launch, Limits, Queue, State, Supervisor};
 use castoff::vocab::{JobId, Value};
 
@@ -28,7 +28,8 @@ impl Place {
     pub(crate) fn submit(&self, function: &str, words: &[&str]) -> JobId {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let caller = Caller { who: "ann".to_owned(), door: "test".to_owned(), request: "r1".to_owned() };
-        enqueue(&self.queue, function, Request::from_words(&words, &[]), &caller).unwrap()
+        let request = Request::from_words(&words, &[]);
+        enqueue(&self.queue, LongCall { function: function.to_owned(), request, minion: None }, &caller).unwrap()
     }
 
     pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
@@ -151,7 +152,8 @@ fn wrong_arguments_make_no_job() {
     ] {
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         let request = Request::from_words(&words, &[]);
-        let error = enqueue(&place.queue, function, request, &Caller::default()).unwrap_err().into_error();
+        let call = LongCall { function: function.to_owned(), request, minion: None };
+        let error = enqueue(&place.queue, call, &Caller::default()).unwrap_err().into_error();
         assert!(error.render().contains(told), "{error:?}");
     }
     assert_eq!(place.queue.list(&Default::default()).unwrap(), []);
