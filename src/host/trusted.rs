@@ -120,10 +120,27 @@ pub fn list(path: &Path) -> Result<Option<(Vec<OsString>, Identity)>> {
 
 /// A regular file opened by the rule; none where nothing is.
 fn open(path: &Path) -> Result<Option<OwnedFd>> {
+    for _ in 0..MOST_TRIES {
+        if let Looked::Found(found) = look(path)? {
+            return Ok(found);
+        }
+    }
+    Err(Error::new(Kind::Unavailable, format!("`{}` is changing all the time", path.display())))
+}
+
+/// What one look at a path gave.
+enum Looked {
+    /// This, or nothing.
+    Found(Option<OwnedFd>),
+    /// A link came into the file's place meanwhile: to take that for nothing would be an answer without the file.
+    Replaced,
+}
+
+fn look(path: &Path) -> Result<Looked> {
     let mut walk = Walk::new(path)?;
     while let Some(name) = walk.ahead.pop() {
         if !walk.step(&name)? {
-            return Ok(None);
+            return Ok(Looked::Found(None));
         }
     }
     let Some(found) = walk.found.take() else { return Err(walk.refuse(Kind::Usage, "is a folder, not a file")) };
@@ -132,12 +149,13 @@ fn open(path: &Path) -> Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let opened = rustix::fs::openat(&walk.folder, &found.name, flags, Mode::empty());
     let opened = match opened {
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(Looked::Found(None)),
+        Err(Errno::LOOP) => return Ok(Looked::Replaced),
         other => other.context(|| format!("cannot open `{}`", path.display()))?,
     };
     let now = rustix::fs::fstat(&opened).context(|| format!("cannot look at `{}`", path.display()))?;
     walk.judge_file(&Found { name: found.name, stat: now })?;
-    Ok(Some(opened))
+    Ok(Looked::Found(Some(opened)))
 }
 
 struct Found {
