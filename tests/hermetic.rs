@@ -38,6 +38,8 @@ mod image_writers;
 mod images;
 #[path = "hermetic/job_faults.rs"]
 mod job_faults;
+#[path = "hermetic/job_http.rs"]
+mod job_http;
 #[path = "hermetic/job_laws.rs"]
 mod job_laws;
 #[path = "hermetic/jobs.rs"]

@@ -70,12 +70,12 @@ impl Failure {
         Self::new(StatusCode::GATEWAY_TIMEOUT, Kind::Unavailable, message)
     }
 
-    /// The same as back-pressure, if it is a limit that was reached.
-    pub(super) fn or_busy(self) -> Self {
-        if self.kind != Kind::Limit.word() {
+    /// The same with when to come back, if coming back may help.
+    pub(super) fn or_later(self) -> Self {
+        if self.kind != Kind::Unavailable.word() {
             return self;
         }
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: Some(5), ..self }
+        Self { retry_after: Some(5), ..self }
     }
 
     /// The same with what to do next.
@@ -160,6 +160,18 @@ impl From<Error> for Failure {
             causes,
             hint: error.next_step().map(str::to_owned),
             ..Self::new(status_of(error.kind()), error.kind(), error.message())
+        }
+    }
+}
+
+impl From<&crate::job::Failure> for Failure {
+    fn from(failure: &crate::job::Failure) -> Self {
+        let kind = Kind::of_word(&failure.kind).unwrap_or(Kind::Failed);
+        Self {
+            causes: failure.causes.clone(),
+            hint: failure.hint.clone(),
+            fault: Some("failed"),
+            ..Self::new(status_of(kind), kind, failure.message.clone())
         }
     }
 }

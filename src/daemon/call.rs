@@ -17,7 +17,7 @@ use super::server::Daemon;
 use super::{access, body, jobs};
 use crate::document;
 use crate::error::{Error, Kind, Result};
-use crate::function::{self, CallError, Context, Function, Given, Request};
+use crate::function::{self, CallError, Context, Function, Given, LongCall, Request};
 use crate::pillar::Facts;
 use crate::progress::Progress;
 use crate::vocab::{Key, Map, Value};
@@ -46,12 +46,21 @@ impl Calls {
         }
     }
 
-    /// Makes room for `after` instead of `before`; less room comes as calls end.
+    /// Makes room for `after` instead of `before`; less room comes as calls end. Needs a runtime around it.
     pub(super) fn resize(&self, before: usize, after: usize) {
         if after >= before {
             self.running.add_permits(after - before);
         } else {
-            self.running.forget_permits(before - after);
+            let missing = before - after - self.running.forget_permits(before - after);
+            let running = Arc::clone(&self.running);
+            tokio::spawn(async move {
+                for _ in 0..missing {
+                    // The semaphore is never closed.
+                    if let Ok(permit) = running.acquire().await {
+                        permit.forget();
+                    }
+                }
+            });
         }
     }
 
@@ -101,6 +110,8 @@ struct Invocation {
     shown: String,
     /// What the minion on whose behalf this is told of itself.
     facts: Option<Facts>,
+    /// The same as it came.
+    minion: Option<Map>,
 }
 
 /// `POST /v1/call`.
@@ -139,6 +150,9 @@ async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> 
             Kind::Refused => refusal(daemon, info, error),
             _ => Failure::from(error),
         })?;
+    if invocation.function.name == "job.retry" {
+        jobs::may_retry(daemon, info, &invocation.request).await?;
+    }
     if invocation.function.long {
         return queue(daemon, info, invocation, wait).await;
     }
@@ -169,13 +183,13 @@ async fn queue(
     invocation: Invocation,
     wait: Option<Duration>,
 ) -> Result<Response, Failure> {
-    let Invocation { function, request, shown, .. } = invocation;
-    let (queue, caller) = (daemon.jobs.queue.clone(), caller(info));
+    let Invocation { function, request, shown, minion, .. } = invocation;
+    let caller = caller(info);
     let who = caller.who.clone();
-    let queued = blocking(move || function::enqueue(&queue, function.name, request, &caller)).await?;
-    let id = queued.map_err(|error| Failure::from(error).or_busy())?;
+    let call = LongCall { function: function.name.to_owned(), request, minion };
+    let queued = jobs::look(daemon, info, move |open| Ok(function::enqueue(&open.queue, call, &caller))).await?;
+    let id = queued.map_err(|error| Failure::from(error).or_later())?;
     tracing::info!(who, door = info.door, function = function.name, arguments = shown, job = %id, "queued");
-    daemon.jobs.began(id);
     jobs::queued(daemon, info, id, wait).await
 }
 
@@ -195,7 +209,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 /// Runs the call, and notes what it changed: who, through which door, what, with what result.
 fn run(info: &Info, invocation: Invocation) -> Result<Response, Failure> {
-    let Invocation { function, request, shown, facts } = invocation;
+    let Invocation { function, request, shown, facts, .. } = invocation;
     let began = Instant::now();
     let (config, settings) = (&info.state.config, &info.state.settings);
     let mut context = Context::with_settings((**config).clone(), Progress::silent(), Arc::clone(settings));
@@ -257,11 +271,12 @@ impl Invocation {
             let known = function::functions().into_iter().map(|function| function.name);
             return Err(Failure::from(CallError::Unknown { nearest: crate::vocab::nearest(&name, known), name }));
         };
-        let facts = match minion {
+        let minion = match minion {
             None => None,
-            Some(Value::Map(told)) => Some(Facts::passed_in(&told)?),
+            Some(Value::Map(told)) => Some(told),
             Some(_) => return Err(wrong("`minion` is no map".to_owned())),
         };
+        let facts = minion.as_ref().map(Facts::passed_in).transpose()?;
         let mut request = match words {
             None => Request::default(),
             Some(Value::List(items)) => {
@@ -280,7 +295,7 @@ impl Invocation {
             }
             request.named.insert(name, given);
         }
-        Ok(Self { function, shown: shown(function, &request), request, facts })
+        Ok(Self { function, shown: shown(function, &request), request, facts, minion })
     }
 }
 

@@ -197,6 +197,25 @@ fn paths(choices: &[Value]) -> Value {
                 "default": failure(),
             },
         }},
+        "/v1/jobs": {"get": {
+            "summary": "The jobs, the newest first; `?state=`, `?limit=`, `?before=ID`",
+            "responses": json_answer("The jobs without their results"),
+        }},
+        "/v1/jobs/{id}": {
+            "get": {"summary": "A job with its result", "responses": json_answer("The job")},
+            "delete": {
+                "summary": "End a job; answers when it has ended, killed after `?grace=` seconds (10)",
+                "responses": json_answer("The job as it stands"),
+            },
+        },
+        "/v1/jobs/{id}/events": {"get": {
+            "summary": "The events of a job, those behind `Last-Event-ID` or `?after=`, until it has ended",
+            "responses": {
+                "200": {"description": "Events `state`, `progress`, `message` and `end`", "content": {"text/event-stream": {}}},
+                "204": {"description": "There are no more, and will be none"},
+                "default": failure(),
+            },
+        }},
         "/v1/functions": {"get": {"summary": "The function table", "responses": json_answer("Every function with its arguments")}},
         "/healthz": {"get": {"summary": "Whether the process answers", "responses": json_answer("It does")}},
         "/readyz": {"get": {"summary": "Whether queries can be answered", "responses": json_answer("They can")}},

@@ -10,13 +10,12 @@ use serde_json::json;
 
 use super::access;
 use super::answer::{Failure, Response, json_text, typed};
-use super::body;
-use super::call::blocking;
 use super::caller::Caller;
 use super::metrics::Text;
 use super::request::Info;
 use super::routes::Shared;
 use super::server::{Daemon, Phase};
+use super::{body, jobs};
 use crate::error::{Error, Kind};
 use crate::pillar::{self as cache, wire};
 use crate::settings::PILLAR_TTL;
@@ -42,7 +41,7 @@ pub(super) async fn ready(State(daemon): State<Shared>, Extension(info): Extensi
             reasons.push(reason);
         }
     }
-    reasons.extend(daemon.jobs.supervisor.trouble().map(|why| format!("jobs cannot be looked after: {why}")));
+    reasons.extend(daemon.jobs.trouble().map(|why| format!("jobs: {why}")));
     reasons.extend(daemon.reload_problem().map(|why| format!("the last reload failed: {why}")));
     let mut told = json!({"ready": ready});
     if !matches!(*info.caller, Caller::Anonymous) {
@@ -83,12 +82,12 @@ async fn pillars(daemon: &Daemon, info: &Info) -> Result<Option<String>, String>
 /// `GET /metrics`.
 pub(super) async fn metrics(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    let queue = daemon.jobs.queue.clone();
-    let counted = tokio::time::timeout(Duration::from_secs(2), blocking(move || queue.counts())).await;
+    let counted =
+        tokio::time::timeout(Duration::from_secs(2), jobs::look(&daemon, &info, |open| open.queue.counts())).await;
     let text = daemon.metrics.text(|text| {
         text.one("castoff_calls", "gauge", "Calls under way.", daemon.calls.under_way());
         // Where the database of jobs does not answer, the samples are missing.
-        if let Ok(Ok(Ok(counts))) = counted {
+        if let Ok(Ok(counts)) = counted {
             text.family("castoff_jobs", "gauge", "Jobs by state.");
             for (state, count) in counts {
                 text.line("castoff_jobs", &format!("state=\"{}\"", state.word()), count);

@@ -1,337 +1,355 @@
-//! Jobs: long calls that the daemon answers with 202, and what became of them.
+//! Jobs: calls that take long are begun, looked at, followed and ended.
 //!
-//! The rows of group `job` decide who may look (`job.list`, `job.show`, `job.events`) and who may end (`job.cancel`);
-//! whoever began a job may do so in any case.
+//! Whoever began a job may look at it and end it; for others' jobs the caller needs the rights to call `job.list`,
+//! `job.show`, `job.events`, `job.cancel`. A daemon whose job database is out of order serves everything else.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio::sync::{Semaphore, watch};
 
-use super::answer::{Failure, Response, json_text, one_line, typed};
+use super::access;
+use super::answer::{Failure, Response, json_text, one_line};
 use super::call::blocking;
+use super::caller::Caller;
 use super::health::{gone, refusal};
 use super::request::Info;
 use super::routes::Shared;
 use super::server::{Daemon, Phase};
-use super::{access, caller::Caller};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::function;
-use crate::job::{Event, Filter, Job, Launch, Limits, Queue, Supervisor};
+use crate::function::{self, Request};
+use crate::job::{Filter, Job, Launch, Limits, Queue, Supervisor};
 use crate::vocab::{JobId, Value};
 
-/// The most followers of events at once.
-const FOLLOWERS: usize = 256;
+/// The most looks at the database at once.
+const LOOKS: usize = 8;
 
-/// How many events are read at once.
-const EVENTS: u32 = 200;
+/// The most jobs that are being ended at once: each waits for a process.
+const CANCELS: usize = 8;
 
-/// How often a silent stream says that it is still there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// How long a cancelled job has to end by itself.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a look may wait for its turn.
+const TURN: Duration = Duration::from_secs(5);
 
 /// The longest wait that `Prefer: wait=N` gets.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// The queue and what starts its jobs.
-#[derive(Debug)]
-pub(super) struct Jobs {
+/// The most followers of events at once.
+const FOLLOWERS: usize = 256;
+
+/// How long a cancelled job has to end by itself, where the caller does not say.
+const GRACE: u64 = 10;
+
+/// The queue and who starts its jobs.
+pub(super) struct Open {
     pub(super) queue: Queue,
     pub(super) supervisor: Supervisor,
-    followers: Arc<Semaphore>,
-    /// Jobs that this daemon queued and whose end it has not logged yet.
-    begun: Mutex<BTreeSet<JobId>>,
+}
+
+/// The daemon's jobs.
+pub(super) struct Jobs {
+    open: Mutex<Option<Arc<Open>>>,
+    problem: Mutex<Option<String>>,
+    looks: Arc<Semaphore>,
+    cancels: Arc<Semaphore>,
+    pub(super) followers: Arc<Semaphore>,
 }
 
 impl Jobs {
-    /// Opens the queue and begins to start its jobs.
-    pub(super) fn start(config: &Config) -> Result<Self> {
-        let queue = Queue::open(&config.state_dir)?;
-        let supervisor = Supervisor::start(&queue, Limits::from(config), Launch::own(config))?;
-        Ok(Self { queue, supervisor, followers: Arc::new(Semaphore::new(FOLLOWERS)), begun: Mutex::default() })
-    }
-
-    /// Notes a job whose end is to be logged.
-    pub(super) fn began(&self, id: JobId) {
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-    }
-
-    /// Logs the ends of the jobs that were begun here.
-    fn log_ends(&self) -> Result<()> {
-        let begun: Vec<JobId> = self.begun.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        for id in begun {
-            let job = self.queue.find(id)?;
-            if let Some(job) = &job {
-                if !job.state.is_final() {
-                    continue;
-                }
-                let result = match (&job.error, job.retcode) {
-                    (Some(error), _) => format!("{}: {}", error.kind, error.message),
-                    (None, Some(0)) => "ok".to_owned(),
-                    (None, code) => format!("retcode {}", code.unwrap_or(1)),
-                };
-                let (who, door, request_id) = (&job.who, &job.door, &job.request);
-                let (function, state) = (&job.function, job.state.word());
-                tracing::info!(who, door, request_id, function, %id, state, result, "job ended");
-            }
-            self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    /// None open yet.
+    pub(super) fn new() -> Self {
+        Self {
+            open: Mutex::new(None),
+            problem: Mutex::new(None),
+            looks: Arc::new(Semaphore::new(LOOKS)),
+            cancels: Arc::new(Semaphore::new(CANCELS)),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
         }
-        Ok(())
     }
 
-    async fn find(&self, id: JobId) -> Result<Job, Failure> {
-        let queue = self.queue.clone();
-        Ok(blocking(move || queue.get(id)).await??)
+    /// The queue, opened if it was not; then the jobs in it go on. Touches files.
+    pub(super) fn open(&self, config: &Config) -> Result<Arc<Open>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*open {
+            return Ok(Arc::clone(open));
+        }
+        let opened = Queue::open(&config.state_dir).and_then(|queue| {
+            let supervisor = Supervisor::start(&queue, Limits::from(config), Launch::own(config))?;
+            Ok(Arc::new(Open { queue, supervisor }))
+        });
+        let problem = opened.as_ref().err().map(ToString::to_string);
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        *open = Some(Arc::clone(&opened?));
+        open.as_ref().map(Arc::clone).ok_or_else(|| Error::new(Kind::Failed, "there are no jobs"))
+    }
+
+    fn opened(&self) -> Option<Arc<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why no jobs are begun or started just now, if so.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match self.opened() {
+            Some(open) => open.supervisor.trouble(),
+            None => self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Goes on with the jobs there are; where that cannot be, it is told, and tried again with the next question.
+    pub(super) fn resume(&self, config: &Config) {
+        if let Err(error) = self.open(config) {
+            tracing::error!(error = error.render(), "there are no jobs");
+        }
+    }
+
+    /// Another configuration is in force.
+    pub(super) fn reconfigure(&self, before: &Config, now: &Config) -> Result<()> {
+        if before.state_dir != now.state_dir {
+            tracing::warn!("`state_dir` changes with a restart only, for jobs");
+        }
+        match self.opened() {
+            Some(open) => open.supervisor.reconfigure(Limits::from(now), Launch::own(now)),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts no more jobs; those that run go on without the daemon.
+    pub(super) fn stop(&self) {
+        if let Some(open) = self.opened() {
+            open.supervisor.stop();
+        }
     }
 }
 
-/// Logs how jobs end, for as long as the daemon lives.
-pub(super) async fn log_ends(daemon: Arc<Daemon>) {
-    let mut changes = daemon.jobs.supervisor.changes();
-    while changes.changed().await.is_ok() {
-        let logging = Arc::clone(&daemon);
-        match tokio::task::spawn_blocking(move || logging.jobs.log_ends()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error = error.render(), "cannot look after jobs"),
-            Err(error) => tracing::error!(%error, "looking after jobs broke off"),
-        }
-        // A thousand queued jobs are not looked through ten times a second.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+/// Work on the queue, on a blocking thread and in turn.
+pub(super) async fn look<T: Send + 'static>(
+    daemon: &Arc<Daemon>,
+    info: &Info,
+    work: impl FnOnce(&Open) -> Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    in_turn(daemon, info, &daemon.jobs.looks, work).await
 }
 
-/// The function whose row says who may do this.
-fn may(daemon: &Daemon, info: &Info, name: &str, job: Option<&Job>) -> Result<(), Failure> {
-    let own = job.is_some_and(|job| job.who == info.caller.who() && !matches!(*info.caller, Caller::Anonymous));
-    if own {
-        return Ok(());
-    }
-    let row = function::find(name).ok_or_else(|| Error::new(Kind::Unsupported, format!("there is no `{name}`")))?;
-    access::may_call(&info.caller, row).map_err(|error| refusal(daemon, info, error))
+async fn in_turn<T: Send + 'static>(
+    daemon: &Arc<Daemon>,
+    info: &Info,
+    room: &Arc<Semaphore>,
+    work: impl FnOnce(&Open) -> Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let turn = tokio::time::timeout(TURN, Arc::clone(room).acquire_owned()).await;
+    let Ok(Ok(permit)) = turn else { return Err(Failure::busy("the job database is busy")) };
+    let (jobs, state) = (Arc::clone(&daemon.jobs), Arc::clone(&info.state));
+    let done = blocking(move || {
+        let _permit = permit;
+        work(&*jobs.open(&state.config)?)
+    });
+    Ok(done.await??)
 }
 
 /// The answer to a call that was queued: 202, unless the caller waits for its end and sees it.
 pub(super) async fn queued(
-    daemon: &Daemon,
+    daemon: &Arc<Daemon>,
     info: &Info,
     id: JobId,
     wait: Option<Duration>,
 ) -> Result<Response, Failure> {
     if let Some(wait) = wait {
-        let mut changes = daemon.jobs.supervisor.changes();
-        let ended = async {
-            loop {
-                changes.borrow_and_update();
-                let job = daemon.jobs.find(id).await?;
-                if job.state.is_final() || changes.changed().await.is_err() {
-                    return Ok::<_, Failure>(job);
-                }
-            }
-        };
-        if let Ok(job) = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await {
-            let job = job?;
-            if let (Some(value), Some(retcode)) = (&job.result, job.retcode) {
-                return Ok(json_text(
-                    StatusCode::OK,
-                    format!(
-                        "{{\"return\": {}, \"retcode\": {retcode}, \"job\": \"{id}\", \"request_id\": \"{}\"}}",
-                        one_line(value),
-                        info.id
-                    ),
-                ));
-            }
+        let mut changes = look(daemon, info, |open| Ok(open.supervisor.changes())).await?;
+        let ended = tokio::time::timeout(wait.min(LONGEST_WAIT), ended(daemon, info, id, &mut changes)).await;
+        if let Some(job) = ended.unwrap_or(Ok(None))? {
+            return result_of(&job, info);
         }
     }
     let body = format!("{{\"job\": \"{id}\", \"request_id\": \"{}\"}}", info.id);
     let mut response = json_text(StatusCode::ACCEPTED, body);
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/jobs/{id}")) {
-        response.headers_mut().insert(header::LOCATION, location);
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/jobs/{id}")) {
+        response.headers_mut().insert(header::LOCATION, place);
     }
     Ok(response)
 }
 
-/// How long a caller would wait for a job's end: `Prefer: wait=N` (RFC 7240).
+/// The job once it has ended; none if the daemon ends before.
+async fn ended(
+    daemon: &Arc<Daemon>,
+    info: &Info,
+    id: JobId,
+    changes: &mut watch::Receiver<u64>,
+) -> Result<Option<Job>, Failure> {
+    let mut phases = daemon.phases();
+    while *phases.borrow_and_update() == Phase::Serving {
+        changes.mark_unchanged();
+        let job = look(daemon, info, move |open| open.queue.get(id)).await?;
+        if job.state.is_final() {
+            return Ok(Some(job));
+        }
+        tokio::select! {
+            news = changes.changed() => if news.is_err() { break },
+            _ = phases.changed() => {}
+        }
+    }
+    Ok(None)
+}
+
+/// A job that has ended, answered as a call.
+fn result_of(job: &Job, info: &Info) -> Result<Response, Failure> {
+    match (&job.result, &job.error) {
+        (_, Some(error)) => Err(Failure::from(error)),
+        (Some(value), None) => {
+            let (value, retcode) = (one_line(value), job.retcode.unwrap_or_default());
+            let text = format!(
+                "{{\"return\": {value}, \"retcode\": {retcode}, \"job\": \"{}\", \"request_id\": \"{}\"}}",
+                job.id, info.id
+            );
+            Ok(json_text(StatusCode::OK, text))
+        }
+        (None, None) => {
+            let who = job.cancelled_by.as_deref().unwrap_or("somebody");
+            Err(Failure::from(Error::new(Kind::Interrupted, format!("job {} was cancelled by {who}", job.id))))
+        }
+    }
+}
+
+/// How long the caller prefers to wait for a result (RFC 7240): `Prefer: wait=10`.
 pub(super) fn wait_of(headers: &HeaderMap) -> Option<Duration> {
-    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    preferences
-        .flat_map(|value| value.split(','))
-        .find_map(|one| one.trim().strip_prefix("wait=")?.parse().ok())
+    headers
+        .get_all(HeaderName::from_static("prefer"))
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|preference| preference.trim().split_once('='))
+        .find(|(name, _)| name.trim().eq_ignore_ascii_case("wait"))
+        .and_then(|(_, seconds)| seconds.trim().parse().ok())
         .map(Duration::from_secs)
 }
 
-/// `GET /v1/jobs?state=…&limit=…`, the newest first, without results.
-pub(super) async fn list(State(daemon): State<Shared>, Extension(info): Extension<Info>, uri: Uri) -> Response {
+/// Whether the caller may do to this job what `function` does.
+fn allowed(daemon: &Daemon, info: &Info, function: &'static str, job: &Job) -> Result<(), Failure> {
+    if job.who == info.caller.who() && !matches!(*info.caller, Caller::Anonymous) {
+        return Ok(());
+    }
+    may(info, function).map_err(|error| refusal(daemon, info, error))
+}
+
+fn may(info: &Info, function: &'static str) -> Result<()> {
+    let function = function::find(function)
+        .ok_or_else(|| Error::new(Kind::Failed, format!("there is no function `{function}`")))?;
+    access::may_call(&info.caller, function)
+}
+
+/// Refuses to retry a job whose function the caller may not call: its arguments were somebody else's.
+pub(super) async fn may_retry(daemon: &Arc<Daemon>, info: &Info, request: &Request) -> Result<(), Failure> {
+    let given = request.positional.first().or_else(|| request.named.get("id"));
+    let Some(id) = given.and_then(|given| given.value.as_str()).and_then(|text| text.parse::<JobId>().ok()) else {
+        // What is no id is told by the function.
+        return Ok(());
+    };
+    let job = look(daemon, info, move |open| open.queue.get(id)).await?;
+    match function::find(&job.function) {
+        Some(function) => access::may_call(&info.caller, function).map_err(|error| refusal(daemon, info, error)),
+        None => Ok(()),
+    }
+}
+
+pub(super) type Parameters = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+
+/// The query's parameters, all of them known.
+pub(super) fn parameters(given: Parameters, known: &[&str]) -> Result<BTreeMap<String, String>, Failure> {
+    let wrong = |what: String| Failure::from(Error::new(Kind::Usage, what));
+    let Query(given) = given.map_err(|error| wrong(format!("the query cannot be read: {error}")))?;
+    match given.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(given),
+        Some(name) => Err(wrong(format!("the query has `{}`, which means nothing", name.escape_debug()))
+            .hint(format!("known are {}", known.join(", ")))),
+    }
+}
+
+/// A number of the query, up to `most`.
+pub(super) fn number(parameters: &BTreeMap<String, String>, name: &str, most: u64) -> Result<Option<u64>, Failure> {
+    let Some(text) = parameters.get(name) else { return Ok(None) };
+    match text.parse::<u64>() {
+        Ok(number) if number <= most => Ok(Some(number)),
+        _ => Err(Failure::from(Error::new(Kind::Usage, format!("`{name}` is no number from 0 to {most}")))),
+    }
+}
+
+/// `GET /v1/jobs`: the caller's own jobs, or everybody's for who may call `job.list`.
+pub(super) async fn list(
+    State(daemon): State<Shared>,
+    Extension(info): Extension<Info>,
+    query: Parameters,
+) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
     let listed = async {
-        may(&daemon, &info, "job.list", None)?;
-        let filter = filter(uri.query().unwrap_or_default())?;
-        let queue = daemon.jobs.queue.clone();
-        let jobs = blocking(move || queue.list(&filter)).await??;
-        let jobs = Value::map([("jobs", Value::list(jobs.iter().map(Job::to_value)))]);
-        Ok::<_, Failure>(json_text(StatusCode::OK, one_line(&jobs)))
+        access::may_ask(&info.caller).map_err(|error| refusal(&daemon, &info, error))?;
+        let given = parameters(query, &["state", "limit", "before"])?;
+        let most = number(&given, "limit", 1000)?.and_then(|limit| u32::try_from(limit).ok());
+        let filter = Filter {
+            state: given.get("state").map(|word| word.parse()).transpose()?,
+            most,
+            before: given.get("before").map(|id| id.parse()).transpose()?,
+            who: may(&info, "job.list").is_err().then(|| info.caller.who()),
+        };
+        look(&daemon, &info, move |open| open.queue.list(&filter)).await
     };
-    listed.await.unwrap_or_else(|failure| failure.response(&info.id))
-}
-
-fn filter(query: &str) -> Result<Filter, Failure> {
-    let mut filter = Filter { state: None, most: Some(50), before: None };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("state", state)) => filter.state = Some(state.parse()?),
-            Some(("before", id)) => filter.before = Some(id.parse()?),
-            Some(("limit", number)) if number.parse::<u32>().is_ok_and(|number| number <= 1000) => {
-                filter.most = number.parse().ok();
-            }
-            _ => {
-                return Err(Failure::new(StatusCode::BAD_REQUEST, Kind::Usage, "the query means nothing here")
-                    .hint("`?state=running`, `?limit=50` up to 1000, `?before=ID`"));
-            }
+    match listed.await {
+        Ok(jobs) => {
+            let jobs = Value::list(jobs.iter().map(Job::to_value));
+            json_text(StatusCode::OK, format!("{{\"jobs\": {}, \"request_id\": \"{}\"}}", one_line(&jobs), info.id))
         }
-    }
-    Ok(filter)
-}
-
-/// `GET /v1/jobs/ID`.
-pub(super) async fn show(
-    State(daemon): State<Shared>,
-    Extension(info): Extension<Info>,
-    Path(id): Path<String>,
-) -> Response {
-    let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    let shown = async {
-        access::may_ask(&info.caller).map_err(|error| refusal(&daemon, &info, error))?;
-        let job = daemon.jobs.find(id.parse()?).await?;
-        may(&daemon, &info, "job.show", Some(&job))?;
-        Ok::<_, Failure>(json_text(StatusCode::OK, one_line(&job.to_value())))
-    };
-    shown.await.unwrap_or_else(|failure| failure.response(&info.id))
-}
-
-/// `DELETE /v1/jobs/ID`: ends the job; the job as it stands then.
-pub(super) async fn cancel(
-    State(daemon): State<Shared>,
-    Extension(info): Extension<Info>,
-    Path(id): Path<String>,
-) -> Response {
-    let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    let cancelled = async {
-        access::may_ask(&info.caller).map_err(|error| refusal(&daemon, &info, error))?;
-        let job = daemon.jobs.find(id.parse()?).await?;
-        may(&daemon, &info, "job.cancel", Some(&job))?;
-        let (queue, who) = (daemon.jobs.queue.clone(), info.caller.who());
-        tracing::info!(who, door = info.door, job = %job.id, "job is to be cancelled");
-        let job = blocking(move || queue.cancel(job.id, &who, GRACE)).await??;
-        Ok::<_, Failure>(json_text(StatusCode::OK, one_line(&job.to_value())))
-    };
-    cancelled.await.unwrap_or_else(|failure| failure.response(&info.id))
-}
-
-/// `GET /v1/jobs/ID/events`: server-sent events, from behind `Last-Event-ID` on. A job that has ended and has nothing more
-/// to tell is answered with 204, which tells a browser not to come back.
-pub(super) async fn events(
-    State(daemon): State<Shared>,
-    Extension(info): Extension<Info>,
-    Path(id): Path<String>,
-    request: Request<Body>,
-) -> Response {
-    let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    match follow(&daemon, &info, &id, request.headers()).await {
-        Ok(response) => response,
         Err(failure) => failure.response(&info.id),
     }
 }
 
-async fn follow(daemon: &Arc<Daemon>, info: &Info, id: &str, headers: &HeaderMap) -> Result<Response, Failure> {
+/// The job of a path, if the caller may do to it what `function` does.
+pub(super) async fn named(daemon: &Arc<Daemon>, info: &Info, id: &str, function: &'static str) -> Result<Job, Failure> {
     access::may_ask(&info.caller).map_err(|error| refusal(daemon, info, error))?;
-    let job = daemon.jobs.find(id.parse()?).await?;
-    may(daemon, info, "job.events", Some(&job))?;
-    let after = match headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default()) {
-        None | Some("") => 0,
-        Some(number) => number.parse().map_err(|_| {
-            Failure::new(StatusCode::BAD_REQUEST, Kind::Usage, "`Last-Event-ID` is not the number of an event")
-        })?,
-    };
-    if job.state.is_final() && job.last_event <= after {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(response);
-    }
-    let permit = Arc::clone(&daemon.jobs.followers)
-        .try_acquire_owned()
-        .map_err(|_| Failure::busy("too many jobs are followed at once"))?;
-    let follower = Follower {
-        queue: daemon.jobs.queue.clone(),
-        changes: daemon.jobs.supervisor.changes(),
-        phases: daemon.phases(),
-        id: job.id,
-        after,
-        ended: false,
-        _permit: permit,
-    };
-    let stream = futures_util::stream::try_unfold(follower, Follower::next);
-    let mut response = typed(StatusCode::OK, "text/event-stream", Body::from_stream(stream));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let id: JobId = id.parse()?;
+    let job = look(daemon, info, move |open| open.queue.get(id)).await?;
+    allowed(daemon, info, function, &job)?;
+    Ok(job)
 }
 
-/// One who reads the events of a job.
-struct Follower {
-    queue: Queue,
-    changes: watch::Receiver<u64>,
-    phases: watch::Receiver<Phase>,
-    id: JobId,
-    after: u64,
-    ended: bool,
-    _permit: OwnedSemaphorePermit,
+fn shown(job: &Job) -> Response {
+    json_text(StatusCode::OK, one_line(&job.to_value()))
 }
 
-impl Follower {
-    /// The next events as text, waiting for them; none behind the last one, and when the daemon ends: whoever comes back
-    /// with the last number misses nothing.
-    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
-        loop {
-            if self.ended || *self.phases.borrow() != Phase::Serving {
-                return Ok(None);
-            }
-            self.changes.borrow_and_update();
-            let (queue, id, after) = (self.queue.clone(), self.id, self.after);
-            let found = tokio::task::spawn_blocking(move || {
-                let events = queue.events_after(id, after, EVENTS)?;
-                let gone = events.is_empty() && queue.find(id)?.is_none_or(|job| job.state.is_final());
-                Ok::<_, Error>((events, gone))
-            });
-            let (events, gone) = found.await.map_err(std::io::Error::other)??;
-            if gone {
-                return Ok(None);
-            }
-            if let Some(last) = events.last() {
-                self.after = last.sequence;
-                self.ended = events.iter().any(|event| event.kind.word() == "end");
-                let text: String = events.iter().map(frame).collect();
-                return Ok(Some((Bytes::from(text), self)));
-            }
-            tokio::select! {
-                changed = self.changes.changed() => {
-                    if changed.is_err() {
-                        return Ok(None);
-                    }
-                }
-                _ = self.phases.changed() => {}
-                () = tokio::time::sleep(HEARTBEAT) => return Ok(Some((Bytes::from_static(b":\n\n"), self))),
-            }
-        }
+/// `GET /v1/jobs/ID`.
+pub(super) async fn one(
+    State(daemon): State<Shared>,
+    Extension(info): Extension<Info>,
+    Path(id): Path<String>,
+) -> Response {
+    let Some(daemon) = daemon.upgrade() else { return gone(&info) };
+    match named(&daemon, &info, &id, "job.show").await {
+        Ok(job) => shown(&job),
+        Err(failure) => failure.response(&info.id),
     }
 }
 
-/// An event in the stream's format.
-fn frame(event: &Event) -> String {
-    format!("id: {}\nevent: {}\ndata: {}\n\n", event.sequence, event.kind.word(), event.json())
+/// `DELETE /v1/jobs/ID`: ends the job; answers when it has ended.
+pub(super) async fn cancel(
+    State(daemon): State<Shared>,
+    Extension(info): Extension<Info>,
+    Path(id): Path<String>,
+    query: Parameters,
+) -> Response {
+    let Some(daemon) = daemon.upgrade() else { return gone(&info) };
+    let cancelled = async {
+        let job = named(&daemon, &info, &id, "job.cancel").await?;
+        let grace = number(&parameters(query, &["grace"])?, "grace", 600)?.unwrap_or(GRACE);
+        let (id, who) = (job.id, info.caller.who());
+        tracing::info!(who, door = info.door, job = %id, function = job.function, "cancels");
+        in_turn(&daemon, &info, &daemon.jobs.cancels, move |open| {
+            open.queue.cancel(id, &who, Duration::from_secs(grace))
+        })
+        .await
+    };
+    match cancelled.await {
+        Ok(job) => shown(&job),
+        Err(failure) => failure.response(&info.id),
+    }
 }

@@ -21,6 +21,7 @@ mod caller;
 mod connection;
 mod functions;
 mod health;
+mod job_events;
 mod jobs;
 mod logs;
 mod metrics;

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use super::answer::{Failure, Response};
 use super::request::Info;
 use super::server::Daemon;
-use super::{call, functions, health, jobs, pillar};
+use super::{call, functions, health, job_events, jobs, pillar};
 use crate::error::Kind;
 
 /// What handlers share. Weak, since the daemon owns the router.
@@ -23,8 +23,8 @@ pub(super) fn router(daemon: Shared) -> Router {
         .route("/v1/pillar", post(pillar::many))
         .route("/v1/pillar/{id}", get(pillar::one))
         .route("/v1/jobs", get(jobs::list))
-        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
-        .route("/v1/jobs/{id}/events", get(jobs::events))
+        .route("/v1/jobs/{id}", get(jobs::one).delete(jobs::cancel))
+        .route("/v1/jobs/{id}/events", get(job_events::stream))
         .route("/v1/functions", get(functions::table))
         .route("/openapi.json", get(functions::openapi))
         .route("/healthz", get(health::alive))

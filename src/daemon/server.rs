@@ -21,7 +21,7 @@ use super::activation::{self, Notifier};
 use super::call::Calls;
 use super::caller::{Peer, Users};
 use super::connection::{Accepted, Connections};
-use super::jobs::{self, Jobs};
+use super::jobs::Jobs;
 use super::logs::{self, Logs};
 use super::metrics::Metrics;
 use super::pillar::Pillars;
@@ -30,7 +30,6 @@ use super::state::State;
 use super::{functions, routes, tls};
 use crate::config::Overrides;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::job::{Launch, Limits};
 
 /// How long idle connections stay open when the end has come: time to notice `Connection: close` or a closed socket.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -57,7 +56,7 @@ pub(super) struct Daemon {
     pub(super) connections: Connections,
     pub(super) users: Users,
     pub(super) calls: Calls,
-    pub(super) jobs: Jobs,
+    pub(super) jobs: Arc<Jobs>,
     pub(super) pillars: Pillars,
     /// Who may look whether pillars can be made: few at a time, since files may hang.
     pub(super) probes: Arc<Semaphore>,
@@ -115,7 +114,7 @@ impl Daemon {
         if before.log != after.log {
             self.logs.set_level(after.log.as_deref().unwrap_or(logs::DEFAULT_LEVEL))?;
         }
-        self.jobs.supervisor.reconfigure(Limits::from(&*state.config), Launch::own(&state.config))?;
+        self.jobs.reconfigure(&old.config, &state.config)?;
         self.calls.resize(before.calls, after.calls);
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
         self.users.forget();
@@ -136,10 +135,9 @@ pub fn run(overrides: &Overrides) -> Result<u8> {
         .thread_name("castoff")
         .build()
         .context(|| "cannot start the daemon's runtime")?;
-    let jobs = Jobs::start(&state.config)?;
     let pillars = Pillars::start()?;
     let daemon = Arc::new_cyclic(|daemon| Daemon {
-        jobs,
+        jobs: Arc::new(Jobs::new()),
         pillars,
         probes: Arc::new(Semaphore::new(2)),
         calls: Calls::new(state.config.daemon.calls),
@@ -226,7 +224,10 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
         tokio::spawn(accept(Arc::clone(&daemon), Door::Tcp(listener), own.is_some(), alive.clone()));
     }
     drop(alive);
-    tokio::spawn(jobs::log_ends(Arc::clone(&daemon)));
+    tokio::task::spawn_blocking({
+        let daemon = Arc::clone(&daemon);
+        move || daemon.jobs.resume(&daemon.state().config)
+    });
     notifier.tell("READY=1");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "castoff serves");
     loop {
@@ -247,7 +248,7 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
     tracing::info!("draining");
     // Jobs that run go on in their processes; the next daemon finds them.
     let stopping = Arc::clone(&daemon);
-    if let Err(error) = tokio::task::spawn_blocking(move || stopping.jobs.supervisor.stop()).await {
+    if let Err(error) = tokio::task::spawn_blocking(move || stopping.jobs.stop()).await {
         tracing::error!(%error, "stopping the supervisor of jobs broke off");
     }
     if let Some(own) = own {

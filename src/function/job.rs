@@ -111,6 +111,7 @@ fn list(call: &Call, context: &Context) -> Result<Value> {
         state: call.maybe_text("state").map(str::parse).transpose()?,
         most: Some(number(call, "limit", 1000)?),
         before: None,
+        who: None,
     };
     Ok(Value::list(queue(context)?.list(&filter)?.iter().map(Job::to_value)))
 }

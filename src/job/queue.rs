@@ -16,6 +16,9 @@ use crate::vocab::{JobId, Value};
 /// The most jobs that wait at once.
 const MOST_QUEUED: i64 = 1000;
 
+/// The most of one caller's jobs that wait at once.
+const MOST_OF_ONE: i64 = 500;
+
 /// The most bytes of a call.
 const MOST_CALL: usize = 4 << 20;
 
@@ -35,6 +38,8 @@ pub struct Filter {
     pub most: Option<u32>,
     /// Only those made before this one.
     pub before: Option<JobId>,
+    /// Only those of this caller.
+    pub who: Option<String>,
 }
 
 impl Queue {
@@ -74,8 +79,11 @@ impl Queue {
         if is_kept {
             return Ok(id);
         }
-        Err(Error::new(Kind::Unavailable, format!("{MOST_QUEUED} jobs wait already"))
-            .hint("try again later; `castoff call job.list state=queued` shows them"))
+        Err(Error::new(
+            Kind::Unavailable,
+            format!("{MOST_QUEUED} jobs wait already, or {MOST_OF_ONE} of this caller's"),
+        )
+        .hint("try again later; `castoff call job.list state=queued` shows them"))
     }
 
     /// The job with its result, if there is such a job.
@@ -96,11 +104,12 @@ impl Queue {
     pub fn list(&self, filter: &Filter) -> Result<Vec<Job>> {
         let sql = format!(
             "SELECT {COLUMNS} FROM jobs WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR id < ?2)
+             AND (?4 IS NULL OR who = ?4)
              ORDER BY id DESC LIMIT ?3"
         );
         let state = filter.state.map(State::word);
         let before = filter.before.map(|id| id.to_string());
-        self.select(&sql, &[&state, &before, &filter.most.unwrap_or(100)])
+        self.select(&sql, &[&state, &before, &filter.most.unwrap_or(100), &filter.who])
     }
 
     /// Jobs in this state, in the order in which they came.
@@ -196,9 +205,13 @@ impl Queue {
 
 /// Whether there was room for the job.
 fn insert(transaction: &Transaction<'_>, id: JobId, of: &Submission, call: &str) -> rusqlite::Result<bool> {
-    let queued: i64 =
-        transaction.query_row("SELECT count(*) FROM jobs WHERE state = 'queued'", [], |row| row.get(0))?;
-    if queued >= MOST_QUEUED {
+    // Nobody fills the queue alone.
+    let (queued, own): (i64, i64) = transaction.query_row(
+        "SELECT count(*), count(*) FILTER (WHERE who = ?) FROM jobs WHERE state = 'queued'",
+        [&of.who],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    if queued >= MOST_QUEUED || own >= MOST_OF_ONE {
         return Ok(false);
     }
     transaction.execute(

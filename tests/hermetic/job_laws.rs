@@ -363,8 +363,13 @@ fn the_queue_is_bounded() {
     queue.claim(id).unwrap().unwrap().finish(&Outcome::Done(result, 0)).unwrap();
     let error = queue.get(id).unwrap().error.unwrap();
     assert!(error.kind == "limit" && error.message.contains("the job is done, but"), "{error:?}");
-    for _ in 0..1000 {
-        queue.submit(&submission()).unwrap();
+    for number in 0..1000 {
+        let who = format!("caller {}", number % 2);
+        queue.submit(&Submission { who, ..submission() }).unwrap();
+        if number == 998 {
+            let own = Submission { who: "caller 0".to_owned(), ..submission() };
+            assert_eq!(queue.submit(&own).unwrap_err().kind(), Kind::Unavailable);
+        }
     }
     let told = queue.submit(&submission()).unwrap_err();
     assert!(told.kind() == Kind::Unavailable && told.message().contains("1000 jobs wait"), "{told:?}");
