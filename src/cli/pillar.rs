@@ -84,8 +84,8 @@ pub(super) fn refuse_words(arguments: &[OsString], error: &clap::Error) -> Optio
     if !quiet {
         output::complain(text.trim_end());
     }
-    let first = text.lines().next().unwrap_or_default();
-    let told = Error::new(Kind::Usage, first.strip_prefix("error: ").unwrap_or(first))
+    let first = text.lines().map_while(|line| (!line.is_empty()).then(|| line.trim())).collect::<Vec<_>>().join(" ");
+    let told = Error::new(Kind::Usage, first.strip_prefix("error: ").unwrap_or(&first))
         .hint("`castoff pillar -- MINION`; an id begins with a letter or digit");
     Some(refuse(&told, true))
 }

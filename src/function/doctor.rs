@@ -3,13 +3,14 @@
 //! A thing that is missing is told with what needs it and how to get it. Only what stands in the way of castoff's own
 //! work here makes the result a failure: the state folder, and the Docker engine where it is the configured one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Call, Context, Function};
+use super::{Call, Context, Function, salt};
 use crate::config::EngineChoice;
 use crate::engine::docker::Docker;
 use crate::error::Result;
 use crate::host::{self, abilities};
+use crate::pillar::wire;
 use crate::vocab::Value;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -22,7 +23,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     Function::reads(
         "sys.doctor",
-        "Return what this machine offers castoff: host programs, kernel, Docker engine, space.\n\n`result` is false \
+        "Return what this machine offers castoff: host programs, kernel, Docker engine, space, image database, and whose \
+         modules Salt loads.
+
+`result` is false \
          only when something is missing that castoff needs for any work here; `problems` says what, and what to do.\
          \n\n    castoff doctor\n    castoff call sys.doctor",
         &[],
@@ -64,6 +68,7 @@ fn doctor(_: &Call, context: &Context) -> Result<Value> {
     let mut problems = Vec::new();
     let state = state_folder(&context.config.state_dir, &mut problems)?;
     let engine = docker_engine(context, &mut problems);
+    let pillar = pillar(context, &mut problems);
     let programs = Value::map(PROGRAMS.iter().map(|program| (program.name, look_at(program))));
     let sandbox = if abilities::may_mount()? {
         "yes"
@@ -81,7 +86,9 @@ fn doctor(_: &Call, context: &Context) -> Result<Value> {
         ("version", Value::from(env!("CARGO_PKG_VERSION"))),
         ("state_dir", state),
         ("docker_engine", engine),
+        ("pillar", pillar),
         ("programs", programs),
+        ("salt", salt::modules(Path::new("/"))?),
         (
             "kernel",
             Value::map([
@@ -111,6 +118,35 @@ fn state_folder(folder: &Path, problems: &mut Vec<String>) -> Result<Value> {
         ("acls", Value::from(kept(found.acls))),
         ("xattrs", Value::from(kept(found.xattrs))),
     ]))
+}
+
+/// The image database: where it was found, what is not read, and what is wrong with it.
+fn pillar(context: &Context, problems: &mut Vec<String>) -> Value {
+    let paths = |paths: &[PathBuf]| Value::list(paths.iter().map(|path| path.display().to_string()));
+    let base = match context.settings.base() {
+        Ok(base) => base,
+        Err(error) => {
+            problems.push(format!("no pillar can be made: {}", wire::reason(&error)));
+            let root = context.config.pillar_root.as_ref().map(|root| root.display().to_string());
+            return Value::map([("root", Value::from(root)), ("error", Value::from(error.render()))]);
+        }
+    };
+    let source = &base.source;
+    let database = source.database.as_ref().map(|database| database.file().display().to_string());
+    let mut told = vec![
+        ("minion_id", Value::from(base.host.id.as_str())),
+        ("root", Value::from(source.root.as_ref().map(|root| root.display().to_string()))),
+        ("database", Value::from(database)),
+        ("unread", paths(&source.unread)),
+        ("members", Value::from(base.cloud.members().len())),
+    ];
+    if let Err(error) = source.database() {
+        told.push(("pillars", Value::from(format!("none: {}", wire::reason(&error)))));
+    }
+    if !source.unread.is_empty() {
+        told.push(("unread_because", Value::from("of several databases the first is read; remove the others")));
+    }
+    Value::map(told)
 }
 
 fn docker_engine(context: &Context, problems: &mut Vec<String>) -> Value {

@@ -7,6 +7,7 @@
 //! To add a function, add a row to the `FUNCTIONS` of a group; to add a group, add a file and a line in [`GROUPS`].
 
 mod arguments;
+mod cache;
 mod call;
 mod dispatch;
 mod doctor;
@@ -15,6 +16,7 @@ mod job;
 mod long;
 mod masking;
 mod mc_cloud_images;
+mod salt;
 mod settings;
 mod store;
 mod sys;
@@ -34,6 +36,7 @@ use crate::vocab::Value;
 
 /// The table: one group a module of functions.
 const GROUPS: &[&[Function]] = &[
+    cache::FUNCTIONS,
     doctor::FUNCTIONS,
     image::FUNCTIONS,
     job::FUNCTIONS,

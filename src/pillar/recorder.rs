@@ -5,11 +5,12 @@
 //! read again and compared by its hash. So is one that was read within the tick of the clock that stamps files, since a
 //! second change within the same tick would look alike.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
 use sha2::{Digest as _, Sha256};
@@ -28,8 +29,8 @@ type Hash = [u8; 32];
 #[derive(Debug)]
 pub struct Sweep {
     started: Instant,
-    seen: Mutex<HashMap<PathBuf, Option<Identity>>>,
-    read: Mutex<HashMap<PathBuf, Seen>>,
+    seen: Mutex<HashMap<OsString, Option<Identity>>>,
+    read: Mutex<HashMap<OsString, Seen>>,
     verdicts: Mutex<HashMap<u64, bool>>,
 }
 
@@ -42,6 +43,7 @@ impl Default for Sweep {
 /// A file or folder as it was read.
 #[derive(Clone, Debug)]
 struct Seen {
+    path: Arc<OsStr>,
     note: Note,
     text: Option<Arc<str>>,
     names: Arc<[OsString]>,
@@ -89,11 +91,11 @@ impl Sweep {
     }
 
     fn identity(&self, path: &Path) -> Result<Option<Identity>> {
-        if let Some(known) = lock(&self.seen).get(path) {
+        if let Some(known) = lock(&self.seen).get(path.as_os_str()) {
             return Ok(*known);
         }
         let found = trusted::identity(path)?;
-        lock(&self.seen).insert(path.to_owned(), found);
+        lock(&self.seen).insert(path.into(), found);
         Ok(found)
     }
 
@@ -102,8 +104,9 @@ impl Sweep {
         self.once(path, |path| {
             let now = clock::now();
             Ok(match trusted::read(path, MOST_BYTES)? {
-                None => Seen { note: Note::Absent, text: None, names: Arc::default() },
+                None => Seen { path: path.as_os_str().into(), note: Note::Absent, text: None, names: Arc::default() },
                 Some((text, identity)) => Seen {
+                    path: path.as_os_str().into(),
                     note: Note::Content {
                         identity: identity.is_settled(now).then_some(identity),
                         hash: Sha256::digest(&text).into(),
@@ -121,7 +124,7 @@ impl Sweep {
         self.once(path, |path| {
             let now = clock::now();
             Ok(match trusted::list(path)? {
-                None => Seen { note: Note::Absent, text: None, names: Arc::default() },
+                None => Seen { path: path.as_os_str().into(), note: Note::Absent, text: None, names: Arc::default() },
                 Some((names, identity)) => {
                     let mut hash = Sha256::new();
                     for name in &names {
@@ -129,6 +132,7 @@ impl Sweep {
                         hash.update([0]);
                     }
                     Seen {
+                        path: path.as_os_str().into(),
                         note: Note::Content {
                             identity: identity.is_settled(now).then_some(identity),
                             hash: hash.finalize().into(),
@@ -143,11 +147,11 @@ impl Sweep {
     }
 
     fn once(&self, path: &Path, look: impl FnOnce(&Path) -> Result<Seen>) -> Result<Seen> {
-        if let Some(known) = lock(&self.read).get(path) {
+        if let Some(known) = lock(&self.read).get(path.as_os_str()) {
             return Ok(known.clone());
         }
         let seen = look(path)?;
-        lock(&self.read).insert(path.to_owned(), seen.clone());
+        lock(&self.read).insert(path.into(), seen.clone());
         Ok(seen)
     }
 }
@@ -156,7 +160,8 @@ impl Sweep {
 #[derive(Debug)]
 pub struct Recorder<'sweep> {
     sweep: &'sweep Sweep,
-    notes: Mutex<BTreeMap<PathBuf, Note>>,
+    /// By path; not sorted, since comparing paths takes longer than looking at them.
+    notes: Mutex<HashMap<Arc<OsStr>, Note>>,
 }
 
 impl<'sweep> Recorder<'sweep> {
@@ -169,53 +174,58 @@ impl<'sweep> Recorder<'sweep> {
     pub fn finish(self) -> Watch {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let notes = self.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Watch { number: NUMBER.fetch_add(1, Ordering::Relaxed), notes: RwLock::new(notes.into_iter().collect()) }
+        let mut notes: Vec<(Arc<OsStr>, Note)> = notes.into_iter().collect();
+        notes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Watch { number: NUMBER.fetch_add(1, Ordering::Relaxed), notes: RwLock::new(notes) }
     }
 
-    fn remember(&self, path: &Path, note: Note) {
+    fn remember(&self, path: Arc<OsStr>, note: Note) {
         let mut notes = lock(&self.notes);
-        if notes.get(path).is_none_or(|known| known.weight() <= note.weight()) {
-            notes.insert(path.to_owned(), note);
+        if notes.get(&path).is_none_or(|known| known.weight() <= note.weight()) {
+            notes.insert(path, note);
         }
     }
 }
 
 impl Files for Recorder<'_> {
     fn text(&self, path: &Path) -> Result<Option<Arc<str>>> {
-        let path = fs::absolute(path)?;
+        let path = absolute(path)?;
         match self.sweep.text(&path) {
             Ok(seen) => {
-                self.remember(&path, seen.note);
+                self.remember(seen.path, seen.note);
                 Ok(seen.text)
             }
             Err(error) => {
                 // What cannot be read is looked at again each time.
-                self.remember(&path, Note::Content { identity: None, hash: Hash::default(), listed: false });
+                self.remember(
+                    path.as_os_str().into(),
+                    Note::Content { identity: None, hash: Hash::default(), listed: false },
+                );
                 Err(error)
             }
         }
     }
 
     fn is_dir(&self, path: &Path) -> Result<bool> {
-        let path = fs::absolute(path)?;
+        let path = absolute(path)?;
         let found = self.sweep.identity(&path)?;
         let is_dir = found.is_some_and(|identity| identity.is_dir());
-        self.remember(&path, Note::Folder(is_dir));
+        self.remember(path.as_os_str().into(), Note::Folder(is_dir));
         Ok(is_dir)
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
-        let path = fs::absolute(path)?;
+        let path = absolute(path)?;
         let is_there = self.sweep.identity(&path)?.is_some();
-        self.remember(&path, Note::Something(is_there));
+        self.remember(path.as_os_str().into(), Note::Something(is_there));
         Ok(is_there)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>> {
-        let path = fs::absolute(path)?;
+        let path = absolute(path)?;
         let seen = self.sweep.names(&path)?;
         let is_absent = seen.note == Note::Absent;
-        self.remember(&path, seen.note);
+        self.remember(seen.path, seen.note);
         if is_absent {
             return Err(Error::new(Kind::NotFound, format!("there is no folder `{}`", path.display())));
         }
@@ -227,7 +237,7 @@ impl Files for Recorder<'_> {
 #[derive(Debug)]
 pub struct Watch {
     number: u64,
-    notes: RwLock<Vec<(PathBuf, Note)>>,
+    notes: RwLock<Vec<(Arc<OsStr>, Note)>>,
 }
 
 impl Watch {
@@ -243,28 +253,30 @@ impl Watch {
 
     /// The paths that were looked at.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.snapshot().into_iter().map(|(path, _)| path).collect()
+        self.notes().iter().map(|(path, _)| PathBuf::from(path)).collect()
     }
 
     /// Whether both were made from the same content of the same paths.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.number == other.number || self.snapshot() == other.snapshot()
+        self.number == other.number || *self.notes() == *other.notes()
     }
 
-    fn snapshot(&self) -> Vec<(PathBuf, Note)> {
-        self.notes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn notes(&self) -> RwLockReadGuard<'_, Vec<(Arc<OsStr>, Note)>> {
+        self.notes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether every identity is the one it was: what nearly always is so, and needs nothing but the looks.
     fn is_untouched(&self) -> bool {
-        let notes = self.notes.read().unwrap_or_else(PoisonError::into_inner);
-        notes.iter().all(|(path, note)| trusted::identity(path).is_ok_and(|found| note.fits(found.as_ref())))
+        self.notes()
+            .iter()
+            .all(|(path, note)| trusted::identity(Path::new(path)).is_ok_and(|found| note.fits(found.as_ref())))
     }
 
     /// Whether the content is what it was; other identities of the same content are taken over.
     fn is_equal(&self, sweep: &Sweep) -> bool {
         let mut notes = self.notes.write().unwrap_or_else(PoisonError::into_inner);
         notes.iter_mut().all(|(path, note)| {
+            let path = Path::new(path);
             let now = match note {
                 Note::Absent | Note::Folder(_) | Note::Something(_) => {
                     return trusted::identity(path).is_ok_and(|found| note.fits(found.as_ref()));
@@ -281,6 +293,11 @@ impl Watch {
             }
         })
     }
+}
+
+/// The path as it is looked at; one that is absolute is taken as it is.
+fn absolute(path: &Path) -> Result<Cow<'_, Path>> {
+    if path.is_absolute() { Ok(Cow::Borrowed(path)) } else { fs::absolute(path).map(Cow::Owned) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -127,7 +127,10 @@ pub(super) fn marked(text: &str, file: usize) -> String {
             None if tail.starts_with('\n') => {
                 out.push('\n');
                 line += 1;
-                mark(&mut out, file, line);
+                // The last line end of a template is dropped, and must stay the last.
+                if tail.len() > 1 {
+                    mark(&mut out, file, line);
+                }
                 1
             }
             None => {
