@@ -15,7 +15,7 @@ use super::resolve::{LONGEST, too_large};
 const PASSES: u32 = 100;
 
 /// The most bytes that are looked at before this is called endless.
-const MOST_WORK: usize = 1 << 28;
+const MOST_WORK: usize = 1 << 26;
 
 /// How deep lists, maps and the values they lead to may nest; the original fails at about this depth.
 const DEEPEST: usize = 250;

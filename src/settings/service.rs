@@ -6,7 +6,7 @@
 //! one answer. [`Sweep`] is one look at those files; a batch takes one for all its minions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub struct Service {
     config: Config,
     bases: Cache<(), Arc<Base>>,
     answers: Cache<Key, Arc<Rendered>>,
+    /// Whether there was a database: that it is gone is then a broken source, not a host without one.
+    had_database: AtomicBool,
     invalidations: AtomicU64,
 }
 
@@ -169,6 +171,7 @@ impl Service {
             config: config.clone(),
             bases: Cache::new(MOST_BYTES),
             answers: Cache::new(MOST_BYTES),
+            had_database: AtomicBool::new(false),
             invalidations: AtomicU64::new(0),
         })
     }
@@ -257,6 +260,7 @@ impl Service {
     /// Forgets everything, last good answers too; returns how many answers there were.
     pub fn invalidate(&self) -> u64 {
         self.invalidations.fetch_add(1, Ordering::Relaxed);
+        self.had_database.store(false, Ordering::Relaxed);
         self.bases.invalidate();
         self.answers.invalidate()
     }
@@ -282,6 +286,11 @@ impl Service {
             let opts = facts.opts.to_value();
             let variables = Variables { id: &host.id, opts: &opts, grains: &host.grains };
             let source = Source::read(self.config.pillar_root.as_deref(), &variables, files)?;
+            if source.database.is_some() {
+                self.had_database.store(true, Ordering::Relaxed);
+            } else if self.had_database.load(Ordering::Relaxed) {
+                source.database()?;
+            }
             for unread in &source.unread {
                 tracing::warn!("`{}` is not read: another database stands before it", unread.display());
             }
