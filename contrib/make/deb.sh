@@ -30,7 +30,7 @@ done
 "$CASTOFF_BIN" completion zsh >"$tree/usr/share/zsh/vendor-completions/_castoff"
 "$CASTOFF_BIN" completion fish >"$tree/usr/share/fish/vendor_completions.d/castoff.fish"
 install -m 0644 contrib/debian/castoff.yaml "$tree/etc/castoff/castoff.yaml"
-install -m 0644 contrib/systemd/*.service contrib/systemd/*.timer "$tree/lib/systemd/system/"
+install -m 0644 contrib/systemd/*.service contrib/systemd/*.socket contrib/systemd/*.timer "$tree/lib/systemd/system/"
 install -m 0644 contrib/debian/copyright "$tree/usr/share/doc/castoff/copyright"
 gzip -9n <README.md >"$tree/usr/share/doc/castoff/README.md.gz"
 printf 'castoff (%s) stable; urgency=medium\n\n  * See the changelog in README.md.gz.\n\n -- castoff developers <castoff@localhost>  %s\n' \

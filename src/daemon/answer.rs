@@ -83,9 +83,12 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The word for the kind of failure.
-    pub(super) fn kind(&self) -> &'static str {
-        self.kind
+    /// Kind and reason for the log; what is wrong with arguments quotes them, and they may be secret.
+    pub(super) fn for_log(&self) -> String {
+        match self.fault {
+            Some("keywords" | "arguments") => self.kind.to_owned(),
+            _ => format!("{}: {}", self.kind, self.line()),
+        }
     }
 
     /// Message and causes in one line.

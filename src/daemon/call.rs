@@ -1,6 +1,6 @@
 //! `POST /v1/call`: from a body to `function::dispatch`, and to an answer and a line in the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -31,7 +31,7 @@ const PARSERS: usize = 4;
 /// Room for calls.
 #[derive(Debug)]
 pub(super) struct Calls {
-    running: Arc<Semaphore>,
+    running: RwLock<Arc<Semaphore>>,
     parsing: Arc<Semaphore>,
     under_way: watch::Sender<usize>,
 }
@@ -40,28 +40,19 @@ impl Calls {
     /// Room for this many at once.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            running: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            running: RwLock::new(room(most)),
             parsing: Arc::new(Semaphore::new(PARSERS)),
             under_way: watch::Sender::new(0),
         }
     }
 
-    /// Makes room for `after` instead of `before`; less room comes as calls end. Needs a runtime around it.
-    pub(super) fn resize(&self, before: usize, after: usize) {
-        if after >= before {
-            self.running.add_permits(after - before);
-        } else {
-            let missing = before - after - self.running.forget_permits(before - after);
-            let running = Arc::clone(&self.running);
-            tokio::spawn(async move {
-                for _ in 0..missing {
-                    // The semaphore is never closed.
-                    if let Ok(permit) = running.acquire().await {
-                        permit.forget();
-                    }
-                }
-            });
-        }
+    /// Makes room for this many from now on; calls that run already do not count.
+    pub(super) fn resize(&self, most: usize) {
+        *self.running.write().unwrap_or_else(PoisonError::into_inner) = room(most);
+    }
+
+    fn running(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.running.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many calls run.
@@ -75,13 +66,18 @@ impl Calls {
         // The sender lives as long as this future: waiting cannot fail.
         let _ended = count.wait_for(|count| *count == 0).await;
     }
+}
 
-    async fn enter(&self, room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
-        match tokio::time::timeout(QUEUE, Arc::clone(room).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => {
-                Err(Failure::busy("too many calls are under way").hint("`daemon.calls` is how many may be"))
-            }
+fn room(most: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
+}
+
+/// Waits a moment for room.
+async fn enter(room: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+    match tokio::time::timeout(QUEUE, room.acquire_owned()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => {
+            Err(Failure::busy("too many calls are under way").hint("`daemon.calls` is how many may be"))
         }
     }
 }
@@ -137,7 +133,7 @@ async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> 
     let bytes = body::read(request.into_body(), limits.body_size, limits.idle).await?;
     info.connection.busy();
     let invocation = {
-        let permit = daemon.calls.enter(&daemon.calls.parsing).await?;
+        let permit = enter(Arc::clone(&daemon.calls.parsing)).await?;
         blocking(move || {
             let _permit = permit;
             Invocation::parse(&bytes)
@@ -156,7 +152,7 @@ async fn call(daemon: &Arc<Daemon>, info: &Info, request: HttpRequest<Body>) -> 
     if invocation.function.long {
         return queue(daemon, info, invocation, wait).await;
     }
-    let permit = daemon.calls.enter(&daemon.calls.running).await?;
+    let permit = enter(daemon.calls.running()).await?;
     let changes = invocation.function.changes;
     let work = {
         let (daemon, info) = (Arc::clone(daemon), info.clone());
@@ -224,7 +220,7 @@ fn run(info: &Info, invocation: Invocation) -> Result<Response, Failure> {
     let told = match &answer {
         Ok((0, _)) => "ok".to_owned(),
         Ok((code, _)) => format!("retcode {code}"),
-        Err(failure) => format!("{}: {}", failure.kind(), failure.line()),
+        Err(failure) => failure.for_log(),
     };
     if function.changes {
         tracing::info!(who, door, function = function.name, arguments = shown, result = told, seconds, "called");

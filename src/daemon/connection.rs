@@ -4,7 +4,7 @@
 //! one of the peer that holds the most is closed, so that ten thousand silent connections cost their owner, and nobody
 //! else, an answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +21,11 @@ use super::request;
 use super::server::{Daemon, Phase};
 use super::stream::Patient;
 
-/// The largest head of a request, in bytes and in headers.
-const HEAD_BYTES: usize = 32 << 10;
+/// The most headers of a request.
 const HEAD_HEADERS: usize = 64;
+
+/// How many bytes of a head are kept while it is not whole; with more the answer is hyper's bare 431.
+const HEAD_BUFFER: usize = 2 * request::HEAD_BYTES;
 
 /// One connection, as the others see it.
 #[derive(Debug)]
@@ -48,10 +50,19 @@ impl Entry {
     }
 }
 
+/// The open connections by number.
+#[derive(Debug, Default)]
+struct Open {
+    entries: HashMap<u64, Arc<Entry>>,
+    /// Those to be closed next, with the moment since which they are idle: looking through all for each would make a
+    /// flood of connections costly.
+    victims: VecDeque<(u64, u64)>,
+}
+
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Connections {
-    open: Mutex<HashMap<u64, Arc<Entry>>>,
+    open: Mutex<Open>,
     next: AtomicU64,
     began: Instant,
 }
@@ -59,7 +70,7 @@ pub(super) struct Connections {
 impl Connections {
     /// None yet.
     pub(super) fn new() -> Self {
-        Self { open: Mutex::new(HashMap::new()), next: AtomicU64::new(0), began: Instant::now() }
+        Self { open: Mutex::default(), next: AtomicU64::new(0), began: Instant::now() }
     }
 
     /// Notes a new connection; beyond `most` another one is closed for it.
@@ -68,35 +79,65 @@ impl Connections {
         entry.idle();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(number, Arc::clone(&entry));
-        let victim = if open.len() > most { victim(&open) } else { None };
-        if let Some(victim) = victim.and_then(|victim| open.remove(&victim)) {
+        open.entries.insert(number, Arc::clone(&entry));
+        let victim = if open.entries.len() > most { open.victim() } else { None };
+        let evicted = victim.is_some();
+        if let Some(victim) = victim {
             victim.close.notify_one();
         }
-        (number, entry, victim.is_some())
+        (number, entry, evicted)
     }
 
     fn leave(&self, number: u64) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).entries.remove(&number);
     }
 }
 
-/// The longest idle connection of the peer that holds the most; if all of that peer's are busy, the longest idle of all.
-fn victim(open: &HashMap<u64, Arc<Entry>>) -> Option<u64> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for entry in open.values() {
-        *counts.entry(entry.owner.as_str()).or_default() += 1;
+/// How many victims are chosen at once.
+const VICTIMS: usize = 64;
+
+impl Open {
+    /// Takes the longest idle connection of the peer that holds the most; none where all are busy.
+    fn victim(&mut self) -> Option<Arc<Entry>> {
+        if let Some(victim) = self.chosen() {
+            return Some(victim);
+        }
+        self.choose();
+        self.chosen()
     }
-    let largest = counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner);
-    let longest_idle = |owner: Option<&str>| {
-        open.iter()
-            .filter(|(_, entry)| owner.is_none_or(|owner| entry.owner == owner))
-            .map(|(number, entry)| (entry.idle_since.load(Ordering::Relaxed), *number))
-            .filter(|(since, _)| *since > 0)
-            .min()
-            .map(|(_, number)| number)
-    };
-    longest_idle(largest).or_else(|| longest_idle(None))
+
+    /// The next of the chosen that is still there and has not been busy since.
+    fn chosen(&mut self) -> Option<Arc<Entry>> {
+        while let Some((since, number)) = self.victims.pop_front() {
+            if self.entries.get(&number).is_some_and(|entry| entry.idle_since.load(Ordering::Relaxed) == since) {
+                return self.entries.remove(&number);
+            }
+        }
+        None
+    }
+
+    /// Chooses the longest idle connections of the peer that holds the most; of all, if all of that peer's are busy.
+    fn choose(&mut self) {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for entry in self.entries.values() {
+            *counts.entry(entry.owner.as_str()).or_default() += 1;
+        }
+        let largest = counts.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner);
+        let idle = |owner: Option<&str>| {
+            let mut idle: Vec<(u64, u64)> = self
+                .entries
+                .iter()
+                .filter(|(_, entry)| owner.is_none_or(|owner| entry.owner == owner))
+                .map(|(number, entry)| (entry.idle_since.load(Ordering::Relaxed), *number))
+                .filter(|(since, _)| *since > 0)
+                .collect();
+            idle.sort_unstable();
+            idle.truncate(VICTIMS);
+            idle
+        };
+        let found = idle(largest);
+        self.victims = if found.is_empty() { idle(None) } else { found }.into();
+    }
 }
 
 /// Leaves the list and the count when the connection ends, however it ends.
@@ -155,11 +196,7 @@ impl Accepted {
             })
         };
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(patience)
-            .max_headers(HEAD_HEADERS)
-            .max_buf_size(HEAD_BYTES)
-            .pipeline_flush(true);
+        http.timer(TokioTimer::new()).header_read_timeout(patience).max_headers(HEAD_HEADERS).max_buf_size(HEAD_BUFFER);
         let stream = TokioIo::new(Patient::new(stream, patience.max(Duration::from_secs(1))));
         let mut connection = std::pin::pin!(http.serve_connection(stream, service));
         let mut ending = false;

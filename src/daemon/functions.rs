@@ -1,6 +1,6 @@
 //! The function table as JSON, for people and generators: `/v1/functions` and `/openapi.json`.
 
-use axum::extract::{Extension, State};
+use axum::extract::{self, Extension};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,7 @@ use super::health::{gone, refusal};
 use super::request::Info;
 use super::routes::Shared;
 use crate::function::{self, Accepts, Argument, Function};
+use crate::job::State;
 
 /// Both texts, made once.
 #[derive(Debug)]
@@ -32,12 +33,18 @@ impl Tables {
 }
 
 /// `GET /v1/functions`.
-pub(super) async fn table(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
+pub(super) async fn table(
+    extract::State(daemon): extract::State<Shared>,
+    Extension(info): Extension<Info>,
+) -> Response {
     show(&daemon, &info, |tables| tables.functions.clone())
 }
 
 /// `GET /openapi.json`.
-pub(super) async fn openapi(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
+pub(super) async fn openapi(
+    extract::State(daemon): extract::State<Shared>,
+    Extension(info): Extension<Info>,
+) -> Response {
     show(&daemon, &info, |tables| tables.openapi.clone())
 }
 
@@ -182,6 +189,8 @@ fn error_schema() -> Value {
 
 fn paths(choices: &[Value]) -> Value {
     let failure = || json!({"description": "Failure", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}});
+    let pillar_failure = || json!({"description": "Failure", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PillarError"}}}});
+    let job_id = || json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string"}});
     let json_answer = |description: &str| json!({"200": {"description": description, "content": {"application/json": {}}}, "default": failure()});
     json!({
         "/v1/call": {"post": {
@@ -197,22 +206,55 @@ fn paths(choices: &[Value]) -> Value {
                 "default": failure(),
             },
         }},
-        "/v1/jobs": {"get": {
-            "summary": "The jobs, the newest first; `?state=`, `?limit=`, `?before=ID`",
-            "responses": json_answer("The jobs without their results"),
-        }},
-        "/v1/jobs/{id}": {
-            "get": {"summary": "A job with its result", "responses": json_answer("The job")},
-            "delete": {
-                "summary": "End a job; answers when it has ended, killed after `?grace=` seconds (10)",
-                "responses": json_answer("The job as it stands"),
+        "/v1/pillar/{minion}": {"get": {
+            "summary": "The pillar of a minion",
+            "parameters": [
+                {"name": "minion", "in": "path", "required": true, "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"}},
+                {"name": "prefixed", "in": "query", "schema": {"type": "boolean", "default": true}},
+                {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}},
+            ],
+            "responses": {
+                "200": {"description": "The document; `Castoff-Stale` if it is the last good one", "content": {"application/json": {"schema": {"type": "object"}}}},
+                "304": {"description": "The caller has it already"},
+                "default": pillar_failure(),
             },
+        }},
+        "/v1/pillar": {"post": {
+            "summary": "The pillars of many minions",
+            "requestBody": {"required": true, "content": {"application/json": {"schema": {
+                "type": "object",
+                "required": ["minions"],
+                "properties": {"minions": {"type": "array", "items": {"type": "string"}}, "prefixed": {"type": "boolean", "default": true}},
+                "additionalProperties": false,
+            }}}},
+            "responses": {
+                "200": {"description": "Pillars and errors by minion", "content": {"application/json": {"schema": {
+                    "type": "object",
+                    "required": ["pillars", "errors"],
+                    "properties": {
+                        "pillars": {"type": "object", "additionalProperties": {"type": "object"}},
+                        "errors": {"type": "object", "additionalProperties": {"type": "string"}},
+                    },
+                }}}},
+                "default": pillar_failure(),
+            },
+        }},
+        "/v1/jobs": {"get": {"summary": "Jobs, the newest first", "parameters": [
+            {"name": "state", "in": "query", "schema": {"enum": State::ALL.map(State::word)}},
+            {"name": "limit", "in": "query", "schema": {"type": "integer", "default": 50, "maximum": 1000}},
+            {"name": "before", "in": "query", "schema": {"type": "string"}},
+        ], "responses": json_answer("Jobs without their results")}},
+        "/v1/jobs/{id}": {
+            "parameters": [job_id()],
+            "get": {"summary": "A job with its result", "responses": json_answer("The job")},
+            "delete": {"summary": "End a job", "responses": json_answer("The job as it stands then")},
         },
         "/v1/jobs/{id}/events": {"get": {
-            "summary": "The events of a job, those behind `Last-Event-ID` or `?after=`, until it has ended",
+            "summary": "What a job tells, as server-sent events",
+            "parameters": [job_id(), {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}],
             "responses": {
-                "200": {"description": "Events `state`, `progress`, `message` and `end`", "content": {"text/event-stream": {}}},
-                "204": {"description": "There are no more, and will be none"},
+                "200": {"description": "Events `state`, `progress`, `message`, `end`", "content": {"text/event-stream": {}}},
+                "204": {"description": "The job has ended and has nothing more to tell"},
                 "default": failure(),
             },
         }},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -14,7 +14,7 @@ use super::answer::{Failure, Response, typed};
 use super::health::gone;
 use super::jobs::{Parameters, look, named, number, parameters};
 use super::request::Info;
-use super::routes::Shared;
+use super::routes::{Segment, Shared};
 use super::server::{Daemon, Phase};
 use crate::job::EventKind;
 use crate::vocab::JobId;
@@ -29,12 +29,12 @@ const PAGE: u32 = 200;
 pub(super) async fn stream(
     State(daemon): State<Shared>,
     Extension(info): Extension<Info>,
-    Path(id): Path<String>,
+    id: Segment,
     query: Parameters,
     headers: HeaderMap,
 ) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    match follow(&daemon, &info, &id, query, &headers).await {
+    match follow(&daemon, &info, id, query, &headers).await {
         Ok(response) => response,
         Err(failure) => failure.response(&info.id),
     }
@@ -43,7 +43,7 @@ pub(super) async fn stream(
 async fn follow(
     daemon: &Arc<Daemon>,
     info: &Info,
-    id: &str,
+    id: Segment,
     query: Parameters,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
@@ -101,13 +101,16 @@ impl Follower {
             return None;
         }
         loop {
-            if *self.phases.borrow() != Phase::Serving {
-                return None;
-            }
+            // What there is by then is still told.
+            let is_closing = *self.phases.borrow_and_update() != Phase::Serving;
             self.changes.mark_unchanged();
             let text = self.read().await?;
             if !text.is_empty() {
+                self.ended |= is_closing;
                 return Some((Ok(Bytes::from(text)), self));
+            }
+            if is_closing {
+                return None;
             }
             tokio::select! {
                 news = self.changes.changed() => {
@@ -115,10 +118,10 @@ impl Follower {
                         return None;
                     }
                 }
-                _ = self.phases.changed() => return None,
+                _ = self.phases.changed() => {}
                 () = tokio::time::sleep(HEARTBEAT) => {
                     let id = self.id;
-                            let found = look(&self.daemon, &self.info, move |open| open.queue.find(id)).await;
+                    let found = look(&self.daemon, &self.info, move |open| open.queue.find(id)).await;
                     if !matches!(found, Ok(Some(_))) {
                         return None;
                     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::{Semaphore, watch};
 
@@ -18,7 +18,7 @@ use super::call::blocking;
 use super::caller::Caller;
 use super::health::{gone, refusal};
 use super::request::Info;
-use super::routes::Shared;
+use super::routes::{Segment, Shared, text_of};
 use super::server::{Daemon, Phase};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -161,15 +161,19 @@ pub(super) async fn queued(
         let mut changes = look(daemon, info, |open| Ok(open.supervisor.changes())).await?;
         let ended = tokio::time::timeout(wait.min(LONGEST_WAIT), ended(daemon, info, id, &mut changes)).await;
         if let Some(job) = ended.unwrap_or(Ok(None))? {
-            return result_of(&job, info);
+            return Ok(at_job(result_of(&job, info).unwrap_or_else(|failure| failure.response(&info.id)), id));
         }
     }
     let body = format!("{{\"job\": \"{id}\", \"request_id\": \"{}\"}}", info.id);
-    let mut response = json_text(StatusCode::ACCEPTED, body);
+    Ok(at_job(json_text(StatusCode::ACCEPTED, body), id))
+}
+
+/// The same answer with where the job is found.
+fn at_job(mut response: Response, id: JobId) -> Response {
     if let Ok(place) = HeaderValue::from_str(&format!("/v1/jobs/{id}")) {
         response.headers_mut().insert(header::LOCATION, place);
     }
-    Ok(response)
+    response
 }
 
 /// The job once it has ended; none if the daemon ends before.
@@ -305,9 +309,14 @@ pub(super) async fn list(
 }
 
 /// The job of a path, if the caller may do to it what `function` does.
-pub(super) async fn named(daemon: &Arc<Daemon>, info: &Info, id: &str, function: &'static str) -> Result<Job, Failure> {
+pub(super) async fn named(
+    daemon: &Arc<Daemon>,
+    info: &Info,
+    id: Segment,
+    function: &'static str,
+) -> Result<Job, Failure> {
     access::may_ask(&info.caller).map_err(|error| refusal(daemon, info, error))?;
-    let id: JobId = id.parse()?;
+    let id: JobId = text_of(id)?.parse()?;
     let job = look(daemon, info, move |open| open.queue.get(id)).await?;
     allowed(daemon, info, function, &job)?;
     Ok(job)
@@ -318,13 +327,9 @@ fn shown(job: &Job) -> Response {
 }
 
 /// `GET /v1/jobs/ID`.
-pub(super) async fn one(
-    State(daemon): State<Shared>,
-    Extension(info): Extension<Info>,
-    Path(id): Path<String>,
-) -> Response {
+pub(super) async fn one(State(daemon): State<Shared>, Extension(info): Extension<Info>, id: Segment) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    match named(&daemon, &info, &id, "job.show").await {
+    match named(&daemon, &info, id, "job.show").await {
         Ok(job) => shown(&job),
         Err(failure) => failure.response(&info.id),
     }
@@ -334,12 +339,12 @@ pub(super) async fn one(
 pub(super) async fn cancel(
     State(daemon): State<Shared>,
     Extension(info): Extension<Info>,
-    Path(id): Path<String>,
+    id: Segment,
     query: Parameters,
 ) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
     let cancelled = async {
-        let job = named(&daemon, &info, &id, "job.cancel").await?;
+        let job = named(&daemon, &info, id, "job.cancel").await?;
         let grace = number(&parameters(query, &["grace"])?, "grace", 600)?.unwrap_or(GRACE);
         let (id, who) = (job.id, info.caller.who());
         tracing::info!(who, door = info.door, job = %id, function = job.function, "cancels");

@@ -9,9 +9,10 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +22,7 @@ use super::answer::{Failure, Response, json_text};
 use super::body;
 use super::health::refusal;
 use super::request::Info;
-use super::routes::Shared;
+use super::routes::{Segment, Shared, text_of};
 use super::server::Daemon;
 use super::state::State as Settings;
 use crate::document;
@@ -38,6 +39,9 @@ const BATCH: usize = 256;
 
 /// How many threads answer: one may be at work on a changed database while the other serves what is unchanged.
 const THREADS: usize = 2;
+
+/// How many minions of a question for many are answered at a time.
+const PIECE: usize = 500;
 
 /// The most minions in one question.
 const MOST_MINIONS: usize = 50_000;
@@ -89,10 +93,27 @@ impl Pillars {
             Ok(Err(_)) => {
                 Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Failed, "the pillar's thread broke off"))
             }
-            Err(_) => Err(Failure::late(format!("no pillar within {} seconds", limit.as_secs()))
-                .hint("are the files below `pillar_root` on a file system that hangs?")),
+            Err(_) => Err(late(limit)),
         }
     }
+
+    /// The same for many, a piece after another, so that single questions do not wait for all of them.
+    async fn bulk(&self, state: &Arc<Settings>, ids: &[MinionId], prefixed: bool) -> Result<Vec<Answer>, Failure> {
+        let limit = state.config.daemon.deadline;
+        let all = async {
+            let mut answers = Vec::with_capacity(ids.len());
+            for piece in ids.chunks(PIECE) {
+                answers.extend(self.documents(state, piece.to_vec(), prefixed).await?);
+            }
+            Ok(answers)
+        };
+        tokio::time::timeout(limit, all).await.map_err(|_| late(limit))?
+    }
+}
+
+fn late(limit: Duration) -> Failure {
+    Failure::late(format!("no pillar within {} seconds", limit.as_secs()))
+        .hint("are the files below `pillar_root` on a file system that hangs?")
 }
 
 fn work(waiting: &Mutex<mpsc::Receiver<Ask>>) {
@@ -125,19 +146,25 @@ fn work(waiting: &Mutex<mpsc::Receiver<Ask>>) {
 pub(super) async fn one(
     State(daemon): State<Shared>,
     Extension(info): Extension<Info>,
-    Path(id): Path<String>,
+    id: Segment,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
     let Some(daemon) = daemon.upgrade() else { return Failure::busy("the daemon ends").pillar_response() };
-    match pillar(&daemon, &info, &id, &uri, &headers).await {
+    match pillar(&daemon, &info, id, &uri, &headers).await {
         Ok(response) => response,
         Err(failure) => failure.pillar_response(),
     }
 }
 
-async fn pillar(daemon: &Daemon, info: &Info, id: &str, uri: &Uri, headers: &HeaderMap) -> Result<Response, Failure> {
-    let id: MinionId = id.parse()?;
+async fn pillar(
+    daemon: &Daemon,
+    info: &Info,
+    id: Segment,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let id: MinionId = text_of(id)?.parse()?;
     let prefixed = prefixed(uri.query().unwrap_or_default())?;
     access::may_have_pillar(&info.caller, &id).map_err(|error| refusal(daemon, info, error))?;
     let answers = daemon.pillars.documents(&info.state, vec![id], prefixed).await?;
@@ -220,7 +247,7 @@ async fn pillars(daemon: &Daemon, info: &Info, request: Request<Body>) -> Result
             Err(error) => errors.push((name, wire::reason(&error))),
         }
     }
-    let answers = daemon.pillars.documents(&info.state, ids.clone(), prefixed).await?;
+    let answers = daemon.pillars.bulk(&info.state, &ids, prefixed).await?;
     let mut pieces: Vec<Bytes> = vec![Bytes::from_static(b"{\"pillars\": {")];
     let mut comma = "";
     for (id, answer) in ids.iter().zip(answers) {

@@ -19,6 +19,9 @@ use super::state::State;
 use crate::error::Kind;
 use crate::host;
 
+/// The largest head of a request, in bytes.
+pub(super) const HEAD_BYTES: usize = 32 << 10;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What handlers know of a request beside its head and body.
@@ -50,7 +53,12 @@ pub(super) async fn answer(
     if request.body().is_end_stream() {
         connection.busy();
     }
-    let mut response = routed(&daemon, &peer, &connection, &id, request).instrument(span.clone()).await;
+    let mut response = if size_of_head(&request) > HEAD_BYTES {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Failure::new(status, Kind::Limit, format!("the request's head has more than {HEAD_BYTES} bytes")).response(&id)
+    } else {
+        routed(&daemon, &peer, &connection, &id, request).instrument(span.clone()).await
+    };
     connection.idle();
     let took = began.elapsed();
     daemon.metrics.observe(route, response.status(), took);
@@ -63,6 +71,12 @@ pub(super) async fn answer(
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// About how many bytes the request line and headers have.
+fn size_of_head(request: &hyper::Request<Incoming>) -> usize {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    request.headers().iter().fold(target, |size, (name, value)| size + name.as_str().len() + value.len() + 4)
 }
 
 async fn routed(

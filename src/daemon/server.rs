@@ -115,7 +115,9 @@ impl Daemon {
             self.logs.set_level(after.log.as_deref().unwrap_or(logs::DEFAULT_LEVEL))?;
         }
         self.jobs.reconfigure(&old.config, &state.config)?;
-        self.calls.resize(before.calls, after.calls);
+        if before.calls != after.calls {
+            self.calls.resize(after.calls);
+        }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
         self.users.forget();
         Ok(())

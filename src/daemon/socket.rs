@@ -21,6 +21,9 @@ use crate::host;
 /// How many connections may wait in the kernel; it takes less where `net.core.somaxconn` is less.
 pub(super) const BACKLOG: i32 = 4096;
 
+/// How long a daemon that was told to end may still listen.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// The socket this daemon made; removed when [`OwnSocket::remove`] is called.
 #[derive(Debug)]
 pub(super) struct OwnSocket {
@@ -127,7 +130,9 @@ fn lock(path: &Path, patience: Duration) -> Result<host::fs::Lock> {
         if let Some(lock) = host::fs::Lock::try_exclusive(Path::new(&name))? {
             return Ok(lock);
         }
-        if listens(path)? || began.elapsed() > patience + Duration::from_secs(2) {
+        // One that was just told to end listens for a moment more.
+        let lives = began.elapsed() > MOMENT && listens(path)?;
+        if lives || began.elapsed() > patience + Duration::from_secs(2) {
             return Err(Error::new(Kind::Conflict, format!("another castoff daemon owns `{}`", path.display()))
                 .hint("stop it first, or set `socket` to another path"));
         }

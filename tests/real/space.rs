@@ -11,10 +11,10 @@ use crate::faults::{assert_store_is_whole, below, judged, leftovers, make};
 use crate::harness::{Castoff, program, require_root, succeed};
 
 /// A small file system that vanishes with this value.
-struct Tmpfs(PathBuf);
+pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    fn mount(folder: PathBuf, size: &str) -> Self {
+    pub(crate) fn mount(folder: PathBuf, size: &str) -> Self {
         require_root();
         std::fs::create_dir_all(&folder).unwrap();
         succeed(program("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "castoff-test"]).arg(&folder));
@@ -28,7 +28,7 @@ impl Tmpfs {
     }
 
     /// Leaves so many bytes free.
-    fn fill_up_to(&self, left: u64) {
+    pub(crate) fn fill_up_to(&self, left: u64) {
         std::fs::write(self.0.join("ballast"), vec![1; usize::try_from(self.free() - left).unwrap()]).unwrap();
     }
 }
