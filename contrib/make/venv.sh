@@ -13,7 +13,7 @@ python_environment() {
         say "making a Python environment from $requirements"
         rm -rf "$folder"
         "$python" -m venv "$folder" >&2
-        "$folder/bin/pip" install -q --disable-pip-version-check wheel >&2
+        "$folder/bin/pip" install -q --disable-pip-version-check wheel setuptools >&2
         "$folder/bin/pip" install -q --disable-pip-version-check -r "$requirements" >&2
         touch "$folder/complete"
     fi

@@ -1,3 +1,4 @@
 include:
   - castoff.install
+  - castoff.daemon
   - castoff.image

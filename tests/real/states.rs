@@ -9,7 +9,15 @@ const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 fn salt_call(castoff: &Castoff, words: &[&str]) -> serde_json::Value {
     let root = castoff.scratch().join("salt");
     std::fs::create_dir_all(&root).unwrap();
-    std::fs::write(root.join("minion"), format!("root_dir: {}\nfile_client: local\n", root.display())).unwrap();
+    std::fs::write(
+        root.join("minion"),
+        format!(
+            "root_dir: {}\nfile_client: local\ncastoff.binary: {}\n",
+            root.display(),
+            env!("CARGO_BIN_EXE_castoff")
+        ),
+    )
+    .unwrap();
     let own = castoff.command(["--version"]);
     let mut command: Command = python_program("salt-call");
     command
@@ -32,7 +40,8 @@ fn the_states_render_with_the_sample_pillar() {
     assert!(states.get("castoff-package").is_none(), "no package is named: {states:#}");
     let pillar = r#"pillar={"castoff": {"package": "salt://castoff.deb"}}"#;
     let states = salt_call(&castoff, &["state.show_sls", "castoff.install", pillar]);
-    assert!(states["castoff-package"]["pkg"].to_string().contains("salt://castoff.deb"), "{states:#}");
+    assert!(states["castoff-package-file"]["file"].to_string().contains("salt://castoff.deb"), "{states:#}");
+    assert!(states["castoff-package"]["pkg"].to_string().contains("/var/cache/castoff/castoff.deb"), "{states:#}");
 }
 
 #[test]
@@ -56,10 +65,11 @@ fn the_image_state_makes_an_image_once() {
     let rootfs = castoff.scratch().join("root fs");
     std::fs::create_dir_all(rootfs.join("etc")).unwrap();
     std::fs::write(rootfs.join("etc/hostname"), "made by a state\n").unwrap();
-    let pillar = serde_json::json!({"castoff": {"binary": env!("CARGO_BIN_EXE_castoff"), "images": {
+    let pillar = serde_json::json!({"castoff": {"images": {
         "store:state/made:1": {"rootfs": rootfs, "changes": ["CMD [\"/sbin/init\", \"a b\"]"]},
     }}});
     let pillar = format!("pillar={pillar}");
+    salt_call(&castoff, &["saltutil.sync_all"]);
     let only = |result: serde_json::Value| result.as_object().unwrap().values().next().unwrap().clone();
 
     let state = only(salt_call(&castoff, &["state.apply", "castoff.image", &pillar, "test=True"]));
@@ -70,8 +80,9 @@ fn the_image_state_makes_an_image_once() {
     );
 
     let state = only(salt_call(&castoff, &["state.apply", "castoff.image", &pillar]));
-    assert_eq!((&state["result"], state["changes"]["retcode"].as_i64()), (&true.into(), Some(0)), "{state:#}");
     let image = castoff.call(&["image.inspect", "store:state/made:1"]);
+    let new = &state["changes"]["store:state/made:1"]["new"];
+    assert_eq!((&state["result"], &new["image_id"]), (&true.into(), &image["image_id"]), "{state:#}");
     assert!(image.to_string().contains("a b"), "{image:#}");
 
     let state = only(salt_call(&castoff, &["state.apply", "castoff.image", &pillar]));

@@ -1,0 +1,531 @@
+"""
+Image settings and images, under the names of makina-states, by castoff.
+
+Made by contrib/salt/generate.py from castoff's function table: change the table, not this file.
+"""
+
+try:
+    from castoff_salt.utils import castoff_module
+except ImportError:  # Copied to _modules and _utils.
+    import castoff_module
+
+__virtualname__ = "mc_cloud_images"
+
+
+def __virtual__():
+    return __virtualname__
+
+
+def _call(name, function, given):
+    return castoff_module.call(name, function, given, globals())
+
+
+def apply_acls_to_docker(
+    image, destination_image=None, file=None, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
+):
+    """
+    Put ACLs back that an image lost, from its own /acls.txt or from a file of this host.
+
+    Repairs images that the original procedure damaged: names are resolved through the image's own passwd and group, the
+    group bits that had become the mask are corrected by the ACL, nothing is run.
+
+        salt-call mc_cloud_images.apply_acls_to_docker group/name:1
+
+    Usage: mc_cloud_images.apply_acls_to_docker image [destination_image=None] [file=None] [layers=1] [changes=None] [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Image to work on
+        destination_image (image reference, default None)
+            Where the result goes; null: the image's own name
+        file (path, default None)
+            getfacl -R output; null: the image's own /acls.txt
+        layers (whole number, default 1)
+            1, or 2: content first, then the entries that have ACLs with all their parents
+        changes (list, or one text, default None)
+            Configuration changes as docker import takes them: ['CMD ["/sbin/init"]', 'ENV A=b']
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.apply_acls_to_docker", apply_acls_to_docker, locals())
+
+
+def backup_acls_from_docker(image, file=None, tmpdir=None, test=False):
+    """
+    Write down every ACL of an image as getfacl does, in a file of this host or in the result.
+
+        salt-call mc_cloud_images.backup_acls_from_docker group/name:1 file=/root/acls.txt
+
+    Usage: mc_cloud_images.backup_acls_from_docker image [file=None] [tmpdir=None] [test=False]
+
+    Arguments:
+        image (image reference)
+            Image to work on
+        file (path, default None)
+            File to write; null: the text is in the result
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.backup_acls_from_docker", backup_acls_from_docker, locals())
+
+
+def build_docker_from_container(
+    image, container, force=False, acls=None, refresh=None, pack=True, script=None, snapshot=True, shell=None, network=True, live=False, idmap=None, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
+):
+    """
+    Make a Docker image of an LXC container's root filesystem; see build_docker_from_rootfs.
+
+        salt-call mc_cloud_images.build_docker_from_container group/name:1 mycontainer
+
+    Usage: mc_cloud_images.build_docker_from_container image container [force=False] [acls=None] [refresh=None] [pack=True] [script=None] [snapshot=True] [shell=None] [network=True] [live=False] [idmap=None] [layers=1] [changes=None] [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Name, or reference, of the image to make
+        container (text)
+            Name of the LXC container
+        force (boolean, default False)
+            Accepted for the callers of the original, which reused half-written tars; here nothing stale is ever reused
+        acls (boolean, default None)
+            Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::
+        refresh (boolean, default None)
+            Run the refresh script first; null: where the image carries it or script= is given, else skipped and reported
+        pack (boolean, default True)
+            Merge the result into one layer; a refreshed image always is
+        script (path, default None)
+            File of this host to run inside as the refresh script; null: the image's own makina-states procedure
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh after its own refresh, where it has one; script= does as it likes
+        shell (text, default None)
+            Interpreter of the refresh script; null: bash where the image has it, else sh
+        network (boolean, default True)
+            Whether the refresh script reaches the network
+        live (boolean, default False)
+            Read the root filesystem of a running container all the same; the report says so
+        idmap (text, default None)
+            How a dir: tree is shifted, as `u:0:100000:65536,g:0:100000:65536` (container id, host id, count)
+        layers (whole number, default 1)
+            1, or 2: content first, then the entries that have ACLs with all their parents
+        changes (list, or one text, default None)
+            Configuration changes as docker import takes them: ['CMD ["/sbin/init"]', 'ENV A=b']
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.build_docker_from_container", build_docker_from_container, locals())
+
+
+def build_docker_from_rootfs(
+    image, rootfs, force=False, acls=None, refresh=None, pack=True, script=None, snapshot=True, shell=None, network=True, live=False, idmap=None, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
+):
+    """
+    Make a Docker image of a root filesystem, with every POSIX ACL intact.
+
+    `rootfs` is a directory, a tar, or any image reference. A directory of an LXC container is read with its idmap, and
+    refused while the container runs unless live=True. The image gets the tree's architecture, and /sbin/init as its
+    command if the tree has one; `changes` says otherwise.
+
+        salt-call mc_cloud_images.build_docker_from_rootfs group/name:1 /var/lib/lxc/name/rootfs
+
+    Usage: mc_cloud_images.build_docker_from_rootfs image rootfs [force=False] [acls=None] [refresh=None] [pack=True] [script=None] [snapshot=True] [shell=None] [network=True] [live=False] [idmap=None] [layers=1] [changes=None] [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Name, or reference, of the image to make
+        rootfs (directory, tar file or image reference)
+            Root filesystem: directory, tar file or image reference
+        force (boolean, default False)
+            Accepted for the callers of the original, which reused half-written tars; here nothing stale is ever reused
+        acls (boolean, default None)
+            Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::
+        refresh (boolean, default None)
+            Run the refresh script first; null: where the image carries it or script= is given, else skipped and reported
+        pack (boolean, default True)
+            Merge the result into one layer; a refreshed image always is
+        script (path, default None)
+            File of this host to run inside as the refresh script; null: the image's own makina-states procedure
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh after its own refresh, where it has one; script= does as it likes
+        shell (text, default None)
+            Interpreter of the refresh script; null: bash where the image has it, else sh
+        network (boolean, default True)
+            Whether the refresh script reaches the network
+        live (boolean, default False)
+            Read the root filesystem of a running container all the same; the report says so
+        idmap (text, default None)
+            How a dir: tree is shifted, as `u:0:100000:65536,g:0:100000:65536` (container id, host id, count)
+        layers (whole number, default 1)
+            1, or 2: content first, then the entries that have ACLs with all their parents
+        changes (list, or one text, default None)
+            Configuration changes as docker import takes them: ['CMD ["/sbin/init"]', 'ENV A=b']
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.build_docker_from_rootfs", build_docker_from_rootfs, locals())
+
+
+def complete_images(data):
+    """
+    Return settings with every default image and what is derived from the version files below their `root`.
+
+        salt-call mc_cloud_images.complete_images '{root: /srv/makina-states, lxc: {images: {}}}'
+
+    Usage: mc_cloud_images.complete_images data
+
+    Arguments:
+        data (map)
+            Settings with `root` and `lxc`
+    """
+    return _call("mc_cloud_images.complete_images", complete_images, locals())
+
+
+def default_settings():
+    """
+    Return the image settings that there are without anybody configuring any.
+
+        salt-call mc_cloud_images.default_settings
+
+    Usage: mc_cloud_images.default_settings
+    """
+    return _call("mc_cloud_images.default_settings", default_settings, locals())
+
+
+def docker_from_tar(
+    image, tar, pack=None, acls=None, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
+):
+    """
+    Make a Docker image of a root filesystem tar, its ACLs (binary or text records) intact.
+
+        salt-call mc_cloud_images.docker_from_tar group/name:1 /root/rootfs.tar
+
+    Usage: mc_cloud_images.docker_from_tar image tar [pack=None] [acls=None] [layers=1] [changes=None] [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Name, or reference, of the image to make
+        tar (directory, tar file or image reference)
+            Root filesystem tar: bare, gzip or zstd
+        pack (boolean, default None)
+            Accepted for the callers of the original; the result always has one layer
+        acls (boolean, default None)
+            Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::
+        layers (whole number, default 1)
+            1, or 2: content first, then the entries that have ACLs with all their parents
+        changes (list, or one text, default None)
+            Configuration changes as docker import takes them: ['CMD ["/sbin/init"]', 'ENV A=b']
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.docker_from_tar", docker_from_tar, locals())
+
+
+def ext_pillar(id_, prefixed=True, ttl=32140800, *args, **kwargs):
+    """
+    Return the pillar of a machine: its image settings if it belongs to the cloud, else nothing.
+
+    Virtual machines, compute nodes and controllers of the database belong to the cloud.
+
+        salt-call mc_cloud_images.ext_pillar vm1.example.net
+        castoff pillar vm1.example.net
+
+    Usage: mc_cloud_images.ext_pillar id_ [prefixed=True] [ttl=32140800] [ARG…] [KEY=VALUE…]
+
+    Arguments:
+        id_ (text)
+            Minion id: letters, digits, `.`, `_`, `-`
+        prefixed (boolean, default True)
+            Whether the settings stand below `makina-states.cloud.images`
+        ttl (whole number, default 32140800)
+            Seconds for which an answer may be kept; an edited file is seen at once whatever it is
+    """
+    return _call("mc_cloud_images.ext_pillar", ext_pillar, locals())
+
+
+def extpillar_settings(id_=None, limited=False, ttl=32140800):
+    """
+    Return the image settings that the controller computes for a machine.
+
+    Weakest first: defaults, then `images`, `images_CONTROLLER` and `images_ID` of the database's `cloud_settings`; root and
+    lxc.cron_sync are computed, and every released image has its version, URL and checksum.
+
+        salt-call mc_cloud_images.extpillar_settings vm1.example.net
+
+    Usage: mc_cloud_images.extpillar_settings [id_=None] [limited=False] [ttl=32140800]
+
+    Arguments:
+        id_ (text, default None)
+            Minion id; null: for no machine in particular
+        limited (boolean, default False)
+            Accepted for the callers of the original; it changes nothing there either
+        ttl (whole number, default 32140800)
+            Seconds for which an answer may be kept; an edited file is seen at once whatever it is
+    """
+    return _call("mc_cloud_images.extpillar_settings", extpillar_settings, locals())
+
+
+def get_last_local_lxc_image(
+    name, clone_from=None, template=None, filtered='.*-standalone.*', images_path='/var/lib/lxc'
+):
+    """
+    Return the newest released image in a folder; see get_last_local_lxc_images.
+
+        salt-call mc_cloud_images.get_last_local_lxc_image makina-states-trusty
+
+    Usage: mc_cloud_images.get_last_local_lxc_image name [clone_from=None] [template=None] [filtered='.*-standalone.*'] [images_path='/var/lib/lxc']
+
+    Arguments:
+        name (text)
+            Name of an image or container, such as `makina-states-trusty`
+        clone_from (text, default None)
+            Name of what it is cloned from; asked where the name itself tells nothing
+        template (text, default None)
+            What the file names begin with; null: `makina-states-RELEASE` with the release that the name tells
+        filtered (list, or one text, default '.*-standalone.*')
+            Regular expressions; an image whose file name one of them finds is left out
+        images_path (path, default '/var/lib/lxc')
+            Folder of the images
+    """
+    return _call("mc_cloud_images.get_last_local_lxc_image", get_last_local_lxc_image, locals())
+
+
+def get_last_local_lxc_images(
+    name, filtered='.*-standalone.*', clone_from=None, images_path='/var/lib/lxc', template=None
+):
+    """
+    Return the released images in a folder by ascending version: `IMAGE-FLAVOR-VERSION.tar.xz`.
+
+        salt-call mc_cloud_images.get_last_local_lxc_images makina-states-trusty
+
+    Usage: mc_cloud_images.get_last_local_lxc_images name [filtered='.*-standalone.*'] [clone_from=None] [images_path='/var/lib/lxc'] [template=None]
+
+    Arguments:
+        name (text)
+            Name of an image or container, such as `makina-states-trusty`
+        filtered (list, or one text, default '.*-standalone.*')
+            Regular expressions; an image whose file name one of them finds is left out
+        clone_from (text, default None)
+            Name of what it is cloned from; asked where the name itself tells nothing
+        images_path (path, default '/var/lib/lxc')
+            Folder of the images
+        template (text, default None)
+            What the file names begin with; null: `makina-states-RELEASE` with the release that the name tells
+    """
+    return _call("mc_cloud_images.get_last_local_lxc_images", get_last_local_lxc_images, locals())
+
+
+def get_vars(**kwargs):
+    """
+    Return the variables that a release's steps are written with: names, paths, versions.
+
+    Any of them may be given and wins, further ones too; `{name}` in a value stands for another variable.
+
+        salt-call mc_cloud_images.get_vars container=makina-states-trusty flavor=lxc
+
+    Usage: mc_cloud_images.get_vars [KEY=VALUE…]
+    """
+    return _call("mc_cloud_images.get_vars", get_vars, locals())
+
+
+def guess_template_env(name, clone_from=None):
+    """
+    Return operating system and release that an image's name tells, else the default ones.
+
+        salt-call mc_cloud_images.guess_template_env makina-states-trusty
+
+    Usage: mc_cloud_images.guess_template_env name [clone_from=None]
+
+    Arguments:
+        name (text)
+            Name of an image or container, such as `makina-states-trusty`
+        clone_from (text, default None)
+            Name of what it is cloned from; asked where the name itself tells nothing
+    """
+    return _call("mc_cloud_images.guess_template_env", guess_template_env, locals())
+
+
+def pack_docker(
+    image, destination_image=None, acls=None, tmpdir=None, layers=1, keep_base=None, changes=None, compression=None, keep_old=True, test=False
+):
+    """
+    Merge a Docker image into one layer (layers=2: content, then what has ACLs), POSIX ACLs intact.
+
+        salt-call mc_cloud_images.pack_docker group/name:1
+        salt-call mc_cloud_images.pack_docker docker-archive:in.tar destination_image=docker-archive:out.tar
+
+    Usage: mc_cloud_images.pack_docker image [destination_image=None] [acls=None] [tmpdir=None] [layers=1] [keep_base=None] [changes=None] [compression=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Image to work on
+        destination_image (image reference, default None)
+            Where the result goes; null: the image's own name
+        acls (boolean, default None)
+            Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        layers (whole number, default 1)
+            1, or 2: content first, then the entries that have ACLs with all their parents
+        keep_base (image reference, default None)
+            Image whose layers stay as they are: only what lies above them is packed
+        changes (list, or one text, default None)
+            Configuration changes as docker import takes them: ['CMD ["/sbin/init"]', 'ENV A=b']
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.pack_docker", pack_docker, locals())
+
+
+def rebuild_ms_docker(
+    image, destination_image=None, acls=None, refresh=None, pack=True, script=None, snapshot=True, shell=None, command='/sbin/init', network=True, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
+):
+    """
+    Refresh an image, then pack what came of it; see refresh_ms_docker and pack_docker.
+
+        salt-call mc_cloud_images.rebuild_ms_docker group/name:1
+
+    Usage: mc_cloud_images.rebuild_ms_docker image [destination_image=None] [acls=None] [refresh=None] [pack=True] [script=None] [snapshot=True] [shell=None] [command='/sbin/init'] [network=True] [layers=1] [changes=None] [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Image to work on
+        destination_image (image reference, default None)
+            Where the result goes; null: the image's own name
+        acls (boolean, default None)
+            Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::
+        refresh (boolean, default None)
+            Run the refresh script first; null: where the image carries it or script= is given, else skipped and reported
+        pack (boolean, default True)
+            Merge the result into one layer; a refreshed image always is
+        script (path, default None)
+            File of this host to run inside as the refresh script; null: the image's own makina-states procedure
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh after its own refresh, where it has one; script= does as it likes
+        shell (text, default None)
+            Interpreter of the refresh script; null: bash where the image has it, else sh
+        command (text, default '/sbin/init')
+            Accepted for the callers of the original; the container only waits while the script runs
+        network (boolean, default True)
+            Whether the refresh script reaches the network
+        layers (whole number, default 1)
+            1, or 2: content first, then the entries that have ACLs with all their parents
+        changes (list, or one text, default None)
+            Configuration changes as docker import takes them: ['CMD ["/sbin/init"]', 'ENV A=b']
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.rebuild_ms_docker", rebuild_ms_docker, locals())
+
+
+def refresh_ms_docker(
+    image, destination_image=None, pack=True, acls=None, snapshot=True, shell=None, command='/sbin/init', script=None, refresh=None, network=True, compression=None, tmpdir=None, keep_old=True, test=False
+):
+    """
+    Run the refresh script in an image and keep what it changed, ACLs included.
+
+    On the Docker engine it runs in a container and the container's own tree is read (docker commit would lose ACLs), so
+    the engine must be on this host. On the embedded store it runs in a sandbox. Skipped and reported where there is
+    nothing to run.
+
+        salt-call mc_cloud_images.refresh_ms_docker group/name:1 script=/root/refresh.sh
+
+    Usage: mc_cloud_images.refresh_ms_docker image [destination_image=None] [pack=True] [acls=None] [snapshot=True] [shell=None] [command='/sbin/init'] [script=None] [refresh=None] [network=True] [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+
+    Arguments:
+        image (image reference)
+            Image to work on
+        destination_image (image reference, default None)
+            Where the result goes; null: the image's own name
+        pack (boolean, default True)
+            Merge the result into one layer; a refreshed image always is
+        acls (boolean, default None)
+            Keep POSIX ACLs (null: yes); False drops them and sets the group bits to group::
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh after its own refresh, where it has one; script= does as it likes
+        shell (text, default None)
+            Interpreter of the refresh script; null: bash where the image has it, else sh
+        command (text, default '/sbin/init')
+            Accepted for the callers of the original; the container only waits while the script runs
+        script (path, default None)
+            File of this host to run inside as the refresh script; null: the image's own makina-states procedure
+        refresh (boolean, default None)
+            Run the refresh script first; null: where the image carries it or script= is given, else skipped and reported
+        network (boolean, default True)
+            Whether the refresh script reaches the network
+        compression (text, default None)
+            none, gzip or zstd for layers in files and the store; engines always get bare layers
+        tmpdir (path, default None)
+            Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        keep_old (boolean, default True)
+            Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.refresh_ms_docker", refresh_ms_docker, locals())
+
+
+def settings(ttl=60):
+    """
+    Return the image settings that hold on this machine: defaults, configured over them.
+
+    Options, pillar and grains are looked up under `makina-states.cloud.images`, as one map, as flat keys or nested.
+
+        salt-call mc_cloud_images.settings
+
+    Usage: mc_cloud_images.settings [ttl=60]
+
+    Arguments:
+        ttl (whole number, default 60)
+            Seconds for which an answer may be kept; an edited file is seen at once whatever it is
+    """
+    return _call("mc_cloud_images.settings", settings, locals())
