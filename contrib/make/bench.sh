@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures castoff against what people use today, in one run: see contrib/bench/bench.py. The image is made once and
+# Measures castoff against what people use today, in one run: images (contrib/bench/bench.py) and pillars
+# (contrib/bench/serving.py); BENCH_ONLY=images or BENCH_ONLY=pillars leaves the other out. The image is made once and
 # kept in target/bench, about 4 GB with everything.
 # shellcheck source=contrib/make/machine.sh
 source "$(dirname "$0")/machine.sh"
@@ -9,18 +10,32 @@ source contrib/make/engine.sh
 source contrib/make/rootfs.sh
 # shellcheck source=contrib/make/venv.sh
 source contrib/make/venv.sh
+# shellcheck source=contrib/make/load.sh
+source contrib/make/load.sh
 
-[[ $(id -u) == 0 ]] || die "the benchmark runs a Docker Engine of its own, which needs root"
-contrib/make/build.sh
-need tar=tar setfacl=acl setcap=libcap2-bin docker=docker.io python3=python3
 folder=$(target_folder)/bench
 mkdir -p "$folder"
-if [[ ! -e $folder/rootfs.complete ]]; then
-    rm -rf --one-file-system "$folder/rootfs"
-    debian_rootfs "$folder/rootfs" acl,attr,libcap2-bin
-    touch "$folder/rootfs.complete"
-fi
+contrib/make/build.sh
+need python3=python3 /usr/bin/time=time
 BENCH_VENV=$(python_environment tests/real/requirements.txt)
 export BENCH_VENV
-start_engine
-python3 contrib/bench/bench.py "$(target_folder)/release/castoff" "$folder/rootfs" "$folder"
+
+if [[ ${BENCH_ONLY:-pillars} == pillars ]]; then
+    need_rust
+    need curl=curl
+    BENCH_OHA=$(load_generator)
+    export BENCH_OHA
+    python3 contrib/bench/serving.py "$(target_folder)/release/castoff" "$folder"
+fi
+
+if [[ ${BENCH_ONLY:-images} == images ]]; then
+    [[ $(id -u) == 0 ]] || die "the benchmark of images runs a Docker Engine of its own, which needs root"
+    need tar=tar setfacl=acl setcap=libcap2-bin docker=docker.io
+    if [[ ! -e $folder/rootfs.complete ]]; then
+        rm -rf --one-file-system "$folder/rootfs"
+        debian_rootfs "$folder/rootfs" acl,attr,libcap2-bin
+        touch "$folder/rootfs.complete"
+    fi
+    start_engine
+    python3 contrib/bench/bench.py "$(target_folder)/release/castoff" "$folder/rootfs" "$folder"
+fi

@@ -10,7 +10,8 @@ source contrib/make/engine.sh
 need_rust
 need skopeo=skopeo umoci=umoci podman=podman ctr=containerd docker=docker.io dockerd=docker.io \
     setfacl=acl setfattr=attr setcap=libcap2-bin bsdtar=libarchive-tools mmdebstrap=mmdebstrap tar=tar xz=xz-utils \
-    zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot busybox=busybox-static dpkg-deb=dpkg unshare=util-linux mkfs.ext4=e2fsprogs
+    zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot busybox=busybox-static dpkg-deb=dpkg jq=jq unshare=util-linux mkfs.ext4=e2fsprogs \
+    curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd
 source contrib/make/venv.sh
 export CASTOFF_TEST_VENV
 CASTOFF_TEST_VENV=$(python_environment tests/real/requirements.txt)

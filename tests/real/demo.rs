@@ -87,6 +87,8 @@ fn the_package_installs(castoff: &Castoff) {
         "usr/share/fish/vendor_completions.d/castoff.fish",
         "lib/systemd/system/castoff-gc.service",
         "lib/systemd/system/castoff-gc.timer",
+        "lib/systemd/system/castoff.service",
+        "lib/systemd/system/castoff.socket",
         "etc/castoff/castoff.d",
     ] {
         assert!(root.join(path).exists(), "{path}");

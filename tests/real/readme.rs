@@ -14,24 +14,34 @@ pub(crate) struct Example {
     output: String,
 }
 
-/// The examples of the blocks with exactly this word behind the fence.
+/// The examples of README.md's blocks with exactly this word behind the fence.
 pub(crate) fn examples(fence: &str) -> Vec<Example> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    examples_of("README.md", fence)
+}
+
+/// The examples of a file's blocks with exactly this word behind the fence, also of indented ones.
+pub(crate) fn examples_of(file: &str, fence: &str) -> Vec<Example> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     let mut found: Vec<Example> = Vec::new();
     let mut inside = false;
+    let mut indent = "";
     for line in text.lines() {
+        if !inside {
+            indent = &line[..line.len() - line.trim_start().len()];
+        }
+        let line = line.strip_prefix(indent).unwrap_or(line);
         match (inside, line.strip_prefix("$ "), found.last_mut()) {
             (false, _, _) => inside = line == format!("```{fence}"),
             (true, _, _) if line == "```" => inside = false,
             (true, Some(command), _) => found.push(Example { command: command.to_owned(), output: String::new() }),
             (true, None, Some(example)) => example.output += &format!("{line}\n"),
-            (true, None, None) => panic!("README.md: output without a command: {line}"),
+            (true, None, None) => panic!("{file}: output without a command: {line}"),
         }
     }
     found
 }
 
-/// What the examples take for granted: a root filesystem, an LXC container, an image with layers, also in the engine.
+/// What the examples take for granted: the sample image database, a root filesystem, an LXC container, an image with layers, also in the engine.
 fn prepare(folder: &Path) {
     let script = r#"
         mkdir -p rootfs/bin rootfs/etc rootfs/srv/shared lxc/web/rootfs/etc lxc/web/rootfs/sbin upper/srv
@@ -60,6 +70,8 @@ with tarfile.open("layered.tar", "w") as archive:
 END
         docker load -q -i layered.tar
     "#;
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("pillar");
+    succeed(Command::new("cp").arg("-r").arg(sample).arg(folder));
     succeed(Command::new("bash").args(["-euc", script]).current_dir(folder).env("DOCKER_HOST", docker_host()));
 }
 

@@ -41,6 +41,11 @@ KINDS = {
     1: "failed", 64: "usage", 65: "corrupt", 66: "not-found", 69: "unavailable", 70: "limit", 73: "conflict",
     74: "no-space", 75: "interrupted", 76: "unsupported", 77: "refused", 255: "not-found",
 }
+# What a pillar that is none says of its kind.
+STATUSES = {
+    400: "usage", 401: "refused", 403: "refused", 404: "not-found", 409: "conflict", 413: "limit", 422: "corrupt",
+    501: "unsupported", 503: "unavailable", 504: "unavailable", 507: "no-space",
+}
 CODES = {kind: code for code, kind in KINDS.items() if code != 255}
 
 # `key` alone is a place in the settings, `api_key` is a secret.
@@ -232,7 +237,7 @@ class Daemon(Castoff):
         if not isinstance(document, dict):
             raise CastoffError("corrupt", "%s answered %d with something that is no map" % (self.name, status))
         if document.get("_errors"):
-            raise failure(None, "; ".join(str(error) for error in document["_errors"]))
+            raise CastoffError(STATUSES.get(status, "failed"), "; ".join(str(error) for error in document["_errors"]))
         if status >= 400:
             raise failure(document.get("error"), "%s answered %d" % (self.name, status))
         return status, document
@@ -255,8 +260,11 @@ class Daemon(Castoff):
         if isinstance(error, PermissionError):
             return CastoffError("refused", "the castoff daemon at %s is not open to this user: %s" % (self.name, why),
                                 "run as root (become), or join the group castoff")
-        return CastoffError("unavailable", "the castoff daemon at %s does not answer: %s" % (self.name, why),
-                            "look at it with `systemctl status castoff`, restart it, or remove a left-over socket")
+        message = "the castoff daemon at %s does not answer: %s" % (self.name, why.strip())
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return CastoffError("refused", message, "`ca_file` names the certificates that are trusted")
+        hint = "look at it with `systemctl status castoff`"
+        return CastoffError("unavailable", message, hint if self.url else hint + ", or remove a left-over socket")
 
 
 class UnixConnection(http.client.HTTPConnection):
