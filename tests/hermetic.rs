@@ -19,6 +19,8 @@ mod call;
 mod compare;
 #[path = "hermetic/config.rs"]
 mod config;
+#[path = "hermetic/daemon/mod.rs"]
+mod daemon;
 #[cfg(feature = "docker")]
 #[path = "hermetic/docker_client.rs"]
 mod docker_client;
@@ -50,8 +52,20 @@ mod layering;
 mod merge_model;
 #[path = "hermetic/merge_size.rs"]
 mod merge_size;
+#[path = "hermetic/migration.rs"]
+mod migration;
+#[path = "hermetic/pillar.rs"]
+mod pillar;
+#[path = "hermetic/pillar_cache.rs"]
+mod pillar_cache;
+#[path = "hermetic/pillar_scale.rs"]
+mod pillar_scale;
+#[path = "hermetic/pillar_sources.rs"]
+mod pillar_sources;
 #[path = "hermetic/readme.rs"]
 mod readme;
+#[path = "hermetic/settings/mod.rs"]
+mod settings;
 #[path = "hermetic/store.rs"]
 mod store;
 #[path = "hermetic/tar/mod.rs"]

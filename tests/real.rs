@@ -11,8 +11,12 @@
 
 #[path = "real/acl.rs"]
 mod acl;
+#[path = "real/ansible.rs"]
+mod ansible;
 #[path = "real/contract.rs"]
 mod contract;
+#[path = "real/daemon.rs"]
+mod daemon;
 #[path = "real/demo.rs"]
 mod demo;
 #[path = "real/docker.rs"]
@@ -32,16 +36,28 @@ mod harness;
 mod hostile;
 #[path = "real/images.rs"]
 mod images;
+#[path = "real/jobs.rs"]
+mod jobs;
 #[path = "real/layers.rs"]
 mod layers;
 #[path = "real/lxc.rs"]
 mod lxc;
+#[path = "real/migration.rs"]
+mod migration;
 #[path = "real/races.rs"]
 mod races;
 #[path = "real/readme.rs"]
 mod readme;
 #[path = "real/salt.rs"]
 mod salt;
+#[path = "real/salt_glue.rs"]
+mod salt_glue;
+#[path = "real/salt_master.rs"]
+mod salt_master;
+#[path = "real/salt_minion.rs"]
+mod salt_minion;
+#[path = "real/salt_pillar.rs"]
+mod salt_pillar;
 #[path = "real/salt_values.rs"]
 mod salt_values;
 #[path = "real/sandbox.rs"]
