@@ -23,10 +23,11 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use super::caller::{Caller, Rank};
+use super::scopes::Scopes;
 use crate::error::{Error, Kind, Result};
 use crate::function::{Accepts, Argument, Function, Given, Request};
 use crate::outputter::python;
-use crate::vocab::{Digest, MinionId, Reference, Value, fnmatch, parse_timestamp};
+use crate::vocab::{Digest, MinionId, Reference, Value, parse_timestamp};
 
 /// Everybody who may do something at `listen`.
 #[derive(Debug, Default)]
@@ -47,13 +48,6 @@ struct Token {
 struct Client {
     name: String,
     scopes: Scopes,
-}
-
-/// What a token or certificate allows: patterns of minion ids and of function names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Scopes {
-    pillar: Vec<String>,
-    call: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -136,20 +130,6 @@ impl Access {
     }
 }
 
-impl Scopes {
-    fn parse(words: &[String]) -> std::result::Result<Self, String> {
-        let mut scopes = Self::default();
-        for word in words {
-            match word.split_once(':') {
-                Some(("pillar", glob)) if !glob.is_empty() => scopes.pillar.push(glob.to_owned()),
-                Some(("call", glob)) if !glob.is_empty() => scopes.call.push(glob.to_owned()),
-                _ => return Err(format!("`{word}` is no scope; scopes are `pillar:PATTERN` and `call:PATTERN`")),
-            }
-        }
-        Ok(scopes)
-    }
-}
-
 /// Whether the caller may do anything at all.
 pub(super) fn may_ask(caller: &Caller) -> Result<()> {
     let known = match caller {
@@ -171,7 +151,7 @@ pub(super) fn may_call(caller: &Caller, function: &Function) -> Result<()> {
     match caller {
         Caller::Anonymous => refused("show a token or a client certificate"),
         Caller::Token { scopes, .. } | Caller::Certificate { scopes, .. } => {
-            if scopes.call.iter().any(|glob| fnmatch(glob, function.name)) {
+            if scopes.may_call(function.name) {
                 Ok(())
             } else {
                 refused("its scopes do not name this function: see `access_file`")
@@ -242,9 +222,7 @@ pub(super) const STRANGER: &str =
 pub(super) fn may_have_pillar(caller: &Caller, minion: &MinionId) -> Result<()> {
     let allowed = match caller {
         Caller::Anonymous => false,
-        Caller::Token { scopes, .. } | Caller::Certificate { scopes, .. } => {
-            scopes.pillar.iter().any(|glob| fnmatch(glob, minion.as_str()))
-        }
+        Caller::Token { scopes, .. } | Caller::Certificate { scopes, .. } => scopes.may_have_pillar(minion),
         Caller::User(user) => user.rank != Rank::Stranger,
     };
     if allowed {
@@ -262,9 +240,7 @@ pub(super) fn may_have_pillar(caller: &Caller, minion: &MinionId) -> Result<()> 
 pub(super) fn may_administer(caller: &Caller, name: &str) -> Result<()> {
     let allowed = match caller {
         Caller::Anonymous => false,
-        Caller::Token { scopes, .. } | Caller::Certificate { scopes, .. } => {
-            scopes.call.iter().any(|glob| fnmatch(glob, name))
-        }
+        Caller::Token { scopes, .. } | Caller::Certificate { scopes, .. } => scopes.may_call(name),
         Caller::User(user) => user.rank == Rank::Admin,
     };
     if allowed {

@@ -1,19 +1,16 @@
 //! `POST /v1/call`: from a body to `function::dispatch`, and to an answer and a line in the log.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{Request as HttpRequest, StatusCode};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::answer::{Failure, Response, json_text, one_line};
-use super::health::{gone, refusal};
-use super::request::Info;
-use super::routes::Shared;
-use super::server::Daemon;
+use super::calls::{blocking, enter};
+use super::shared::{Daemon, Info, Shared, gone, refusal};
 use super::{access, body, jobs};
 use crate::document;
 use crate::error::{Error, Kind, Result};
@@ -21,66 +18,6 @@ use crate::function::{self, CallError, Context, Function, Given, LongCall, Reque
 use crate::pillar::Facts;
 use crate::progress::Progress;
 use crate::vocab::{Key, Map, Value};
-
-/// How long a call waits for others to end before its caller hears 503.
-const QUEUE: Duration = Duration::from_secs(2);
-
-/// The most bodies that are parsed at once: a parsed body is far larger than its text.
-const PARSERS: usize = 4;
-
-/// Room for calls.
-#[derive(Debug)]
-pub(super) struct Calls {
-    running: RwLock<Arc<Semaphore>>,
-    parsing: Arc<Semaphore>,
-    under_way: watch::Sender<usize>,
-}
-
-impl Calls {
-    /// Room for this many at once.
-    pub(super) fn new(most: usize) -> Self {
-        Self {
-            running: RwLock::new(room(most)),
-            parsing: Arc::new(Semaphore::new(PARSERS)),
-            under_way: watch::Sender::new(0),
-        }
-    }
-
-    /// Makes room for this many from now on; calls that run already do not count.
-    pub(super) fn resize(&self, most: usize) {
-        *self.running.write().unwrap_or_else(PoisonError::into_inner) = room(most);
-    }
-
-    fn running(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.running.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// How many calls run.
-    pub(super) fn under_way(&self) -> usize {
-        *self.under_way.borrow()
-    }
-
-    /// Waits until no call runs: also those whose callers have gone.
-    pub(super) async fn finished(&self) {
-        let mut count = self.under_way.subscribe();
-        // The sender lives as long as this future: waiting cannot fail.
-        let _ended = count.wait_for(|count| *count == 0).await;
-    }
-}
-
-fn room(most: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))
-}
-
-/// Waits a moment for room.
-async fn enter(room: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
-    match tokio::time::timeout(QUEUE, room.acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => {
-            Err(Failure::busy("too many calls are under way").hint("`daemon.calls` is how many may be"))
-        }
-    }
-}
 
 /// Counts a call for as long as it runs, even if it panics.
 struct Running<'daemon>(&'daemon Daemon);
@@ -192,15 +129,6 @@ async fn queue(
 /// Who calls, as functions and jobs know it.
 fn caller(info: &Info) -> function::Caller {
     function::Caller { who: info.caller.who(), door: info.door.to_owned(), request: info.id.to_string() }
-}
-
-/// Work on a blocking thread, in the span of the request.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|error| {
-        tracing::error!(%error, "a call broke off");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Failed, "the call broke off; the daemon's log says more")
-    })
 }
 
 /// Runs the call, and notes what it changed: who, through which door, what, with what result.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::access::Scopes;
+use super::scopes::Scopes;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 

@@ -12,9 +12,7 @@ use super::access;
 use super::answer::{Failure, Response, json_text, typed};
 use super::caller::Caller;
 use super::metrics::Text;
-use super::request::Info;
-use super::routes::Shared;
-use super::server::{Daemon, Phase};
+use super::shared::{Daemon, Info, Phase, Shared, gone, refusal};
 use super::{body, jobs};
 use crate::error::{Error, Kind};
 use crate::pillar::{self as cache, wire};
@@ -169,22 +167,6 @@ async fn change_log_level(daemon: &Daemon, info: &Info, request: Request<Body>) 
     Ok(json_text(StatusCode::OK, json!({"level": level}).to_string()))
 }
 
-/// The answer for a caller who may not do this: 401 where nobody knows who it is.
-pub(super) fn refusal(daemon: &Daemon, info: &Info, error: Error) -> Failure {
-    daemon.metrics.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    tracing::warn!(who = info.caller.who(), door = info.door, reason = error.message(), "refused");
-    if matches!(*info.caller, Caller::Anonymous) {
-        return Failure::new(StatusCode::UNAUTHORIZED, Kind::Refused, "the daemon does not know who asks")
-            .hint("send `Authorization: Bearer TOKEN`, or connect with a client certificate");
-    }
-    Failure::from(error)
-}
-
 fn refuse(daemon: &Daemon, info: &Info, error: Error) -> Response {
     refusal(daemon, info, error).response(&info.id)
-}
-
-/// The answer while the daemon falls apart.
-pub(super) fn gone(info: &Info) -> Response {
-    Failure::busy("the daemon ends").response(&info.id)
 }

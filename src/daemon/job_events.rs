@@ -11,11 +11,8 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::answer::{Failure, Response, typed};
-use super::health::gone;
 use super::jobs::{Parameters, look, named, number, parameters};
-use super::request::Info;
-use super::routes::{Segment, Shared};
-use super::server::{Daemon, Phase};
+use super::shared::{Daemon, Info, Phase, Segment, Shared, gone};
 use crate::job::EventKind;
 use crate::vocab::JobId;
 

@@ -7,6 +7,7 @@
 //! socket, activation   listeners: our own, or systemd's         stream, connection   one connection, its limits
 //! server, state, tls   accept, drain; reload                    caller, access       who asks; what who may do
 //! routes, request      path to handler, from head to answer     call, pillar, …      the handlers
+//! shared               what every handler has at hand           calls, pillars, queue  limits, threads, jobs behind it
 //! ```
 //!
 //! Threads: the async ones never touch files, name services or functions; all of that runs on blocking threads behind
@@ -18,17 +19,24 @@ mod answer;
 mod body;
 mod call;
 mod caller;
+mod calls;
 mod connection;
+mod connections;
 mod functions;
 mod health;
 mod job_events;
 mod jobs;
 mod logs;
 mod metrics;
+mod openapi;
 mod pillar;
+mod pillars;
+mod queue;
 mod request;
 mod routes;
+mod scopes;
 mod server;
+mod shared;
 mod socket;
 mod state;
 mod stream;

@@ -12,9 +12,9 @@ use tracing::Instrument as _;
 
 use super::answer::{Failure, Response};
 use super::caller::{Caller, Peer};
-use super::connection::Entry;
+use super::connections::Entry;
 use super::metrics::Route;
-use super::server::{Daemon, Phase};
+use super::shared::{Daemon, Info, Phase};
 use super::state::State;
 use crate::error::Kind;
 use crate::host;
@@ -23,21 +23,6 @@ use crate::host;
 pub(super) const HEAD_BYTES: usize = 32 << 10;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// What handlers know of a request beside its head and body.
-#[derive(Clone, Debug)]
-pub(super) struct Info {
-    /// The request's id.
-    pub(super) id: Arc<str>,
-    /// Who asks.
-    pub(super) caller: Arc<Caller>,
-    /// The door: `socket` or `tcp`.
-    pub(super) door: &'static str,
-    /// The configuration, access rules and settings in force when the request came.
-    pub(super) state: Arc<State>,
-    /// The connection, which counts as idle until it is said to be busy.
-    pub(super) connection: Arc<Entry>,
-}
 
 /// Answers a request.
 pub(super) async fn answer(

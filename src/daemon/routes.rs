@@ -1,31 +1,14 @@
 //! Paths and their handlers.
 
-use std::sync::Weak;
-
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::routing::{get, post};
 
 use super::answer::{Failure, Response};
-use super::request::Info;
-use super::server::Daemon;
+use super::shared::{Info, Shared};
 use super::{call, functions, health, job_events, jobs, pillar};
 use crate::error::Kind;
-
-/// What handlers share. Weak, since the daemon owns the router.
-pub(super) type Shared = Weak<Daemon>;
-
-/// The changing part of a path, or why it is none (`%ff` is no text).
-pub(super) type Segment = Result<Path<String>, PathRejection>;
-
-/// The text of a path's changing part.
-pub(super) fn text_of(segment: Segment) -> Result<String, Failure> {
-    segment.map(|Path(text)| text).map_err(|error| {
-        Failure::new(StatusCode::BAD_REQUEST, Kind::Usage, format!("the path cannot be read: {}", error.body_text()))
-    })
-}
 
 /// Every route.
 pub(super) fn router(daemon: Shared) -> Router {

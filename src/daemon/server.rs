@@ -12,79 +12,30 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::activation::{self, Notifier};
-use super::call::Calls;
 use super::caller::{Peer, Users};
-use super::connection::{Accepted, Connections};
-use super::jobs::Jobs;
-use super::logs::{self, Logs};
+use super::calls::Calls;
+use super::connection::Accepted;
+use super::connections::Connections;
 use super::metrics::Metrics;
-use super::pillar::Pillars;
+use super::openapi::Tables;
+use super::pillars::Pillars;
+use super::queue::Jobs;
+use super::shared::{Daemon, Phase};
 use super::socket::{self, OwnSocket};
 use super::state::State;
-use super::{functions, routes, tls};
+use super::{logs, routes, tls};
 use crate::config::Overrides;
 use crate::error::{Context as _, Error, Kind, Result};
 
 /// How long idle connections stay open when the end has come: time to notice `Connection: close` or a closed socket.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Where in its life the daemon is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Requests are answered.
-    Serving,
-    /// No new connections; answers close theirs.
-    Closing,
-    /// Idle connections are closed as well.
-    Ending,
-}
-
-/// Everything that requests share.
-pub(super) struct Daemon {
-    state: RwLock<Arc<State>>,
-    overrides: Overrides,
-    phase: watch::Sender<Phase>,
-    reload_problem: Mutex<Option<String>>,
-    pub(super) logs: Logs,
-    pub(super) metrics: Metrics,
-    pub(super) connections: Connections,
-    pub(super) users: Users,
-    pub(super) calls: Calls,
-    pub(super) jobs: Arc<Jobs>,
-    pub(super) pillars: Pillars,
-    /// Who may look whether pillars can be made: few at a time, since files may hang.
-    pub(super) probes: Arc<Semaphore>,
-    pub(super) tables: functions::Tables,
-    pub(super) router: Router,
-}
-
 impl Daemon {
-    /// The state in force.
-    pub(super) fn state(&self) -> Arc<State> {
-        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Where in its life the daemon is.
-    pub(super) fn phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-
-    /// To be told of the next phase.
-    pub(super) fn phases(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
-    }
-
-    /// Why the last reload kept the old configuration, if it did.
-    pub(super) fn reload_problem(&self) -> Option<String> {
-        self.reload_problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Reads everything again; keeps what was if that fails.
     fn reload(&self) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -151,7 +102,7 @@ pub fn run(overrides: &Overrides) -> Result<u8> {
         metrics: Metrics::default(),
         connections: Connections::new(),
         users: Users::new(),
-        tables: functions::Tables::new(),
+        tables: Tables::new(),
         router: routes::router(daemon.clone()),
     });
     let result = runtime.block_on(live(daemon, listeners, notifier));

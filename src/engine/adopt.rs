@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::lxc::LxcContainer;
-use super::pack::PackRequest;
+use super::request::PackRequest;
 use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::rootfs::idmap::IdMap;

@@ -2,7 +2,7 @@
 
 use super::merge::Merged;
 use super::open::Opened;
-use super::pack::PackRequest;
+use super::request::PackRequest;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::oci::{HistoryEntry, ImageConfig, Platform};

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::open;
-use super::pack::{self, PackRequest, whole_layer};
+use super::pack::{self, whole_layer};
 use super::report::Report;
+use super::request::PackRequest;
 use super::sink::{self, NewImage, SinkOptions};
 use super::surroundings::Surroundings;
 use crate::error::{Context as _, Result};

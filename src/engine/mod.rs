@@ -17,10 +17,12 @@ pub mod open;
 pub mod pack;
 pub mod rebuild;
 pub mod report;
+pub mod request;
 pub mod sink;
 pub mod surroundings;
 pub mod tree_sink;
 pub mod verify;
 
-pub use pack::{LayerCount, PackRequest, pack};
+pub use pack::pack;
+pub use request::{LayerCount, PackRequest};
 pub use surroundings::Surroundings;

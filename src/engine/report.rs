@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::sink::Written;
 use crate::rootfs::flatten::FlattenReport;
-use crate::vocab::{Digest, Map, Value};
+use crate::vocab::{DiffId, Digest, Map, Value};
 
 /// Wall seconds per stage of one run, in the order the stages began.
 #[derive(Debug, Default)]
@@ -63,6 +62,21 @@ impl Previous {
             Self::Removed(id) => Value::map([("id", id.to_string()), ("state", "removed".to_owned())]),
         }
     }
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// The digest of the configuration.
+    pub id: Digest,
+    /// The diff IDs of the layers.
+    pub layers: Vec<DiffId>,
+    /// The names the image now has there.
+    pub names: Vec<String>,
+    /// Bytes of bare layers that went out.
+    pub bytes: u64,
+    /// What became of the image that had the name.
+    pub previous: Previous,
 }
 
 /// The result of packing or copying one image.

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::docker::Docker;
-use super::report::Previous;
+use super::report::{Previous, Written};
 use super::surroundings::Surroundings;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
@@ -53,21 +53,6 @@ pub struct SinkOptions {
     pub compression: Compression,
     /// Keep the image that loses the name.
     pub keep_old: bool,
-}
-
-/// What was written.
-#[derive(Debug)]
-pub struct Written {
-    /// The digest of the configuration.
-    pub id: Digest,
-    /// The diff IDs of the layers.
-    pub layers: Vec<DiffId>,
-    /// The names the image now has there.
-    pub names: Vec<String>,
-    /// Bytes of bare layers that went out.
-    pub bytes: u64,
-    /// What became of the image that had the name.
-    pub previous: Previous,
 }
 
 /// Refuses destinations that cannot hold an image, before any work is done.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::image::{ACLS, CHANGES, COMPRESSION, IDMAP, KEEP_BASE, KEEP_OLD, LAYERS, LIVE, TMPDIR, own_place, request};
 use super::{Accepts, Argument, Call, Context, Default, Function};
+use crate::engine::PackRequest;
 use crate::engine::lxc::LxcContainer;
-use crate::engine::pack::PackRequest;
 use crate::engine::rebuild::{self, RebuildRequest, Rebuilt, RefreshRequest};
 use crate::engine::report::Report;
 use crate::engine::{self, Surroundings, acls, adopt, pack};

@@ -24,6 +24,7 @@ use super::config::ImageConfig;
 use super::header;
 use super::json;
 use super::manifest::{CONTAINERD_NAME, Descriptor, Index, Manifest, REF_NAME, media_type};
+use super::paths::{OCI_LAYOUT, blob_name};
 use super::sink::{LayerSink, require_layers, require_size};
 use crate::error::{Context as _, Result};
 use crate::host::fault;
@@ -98,7 +99,7 @@ impl ArchiveWriter {
         self.member("index.json", &index)?;
         let layers: Vec<String> = self.layers.iter().map(|layer| blob_name(layer.digest)).collect();
         self.member("manifest.json", &json::encode(&[SavedImage::new(&config_name, &names.names, &layers)])?)?;
-        self.member("oci-layout", super::layout::OCI_LAYOUT)?;
+        self.member("oci-layout", OCI_LAYOUT)?;
         self.put(&header::END)?;
         self.file.set_len(self.offset).context(|| "cannot set the archive's length")?;
         fault::point("oci.archive.before-persist");
@@ -170,10 +171,6 @@ impl Write for Place {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-pub(super) fn blob_name(digest: Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 /// One descriptor a name, annotated so that OCI tools and containerd find it.

@@ -121,7 +121,7 @@ pub fn read_index(root: &Path) -> Result<Index> {
 pub fn write_index(root: &Path, index: &Index, mode: u32) -> Result<()> {
     let marker = root.join("oci-layout");
     if !fs::exists(&marker)? {
-        fs::write_atomic(&marker, mode, super::layout::OCI_LAYOUT)?;
+        fs::write_atomic(&marker, mode, super::paths::OCI_LAYOUT)?;
     }
     fault::point("oci.index.before-write");
     fs::write_atomic(&root.join("index.json"), mode, &json::encode(index)?)?;

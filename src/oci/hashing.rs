@@ -244,3 +244,15 @@ impl Input for &mut VerifyingReader<'_> {
         Ok(count - left)
     }
 }
+
+/// Refuses a layer whose content is not what its description says.
+pub(super) fn compare(wanted: Digest, found: Digest, what: &str) -> Result<()> {
+    if wanted == found {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Corrupt,
+        format!("a layer is not what its {what} says: `{wanted}` is wanted, `{found}` found"),
+    )
+    .hint("the image is damaged or was tampered with: fetch or save it again"))
+}

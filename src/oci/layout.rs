@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::archive_writer::blob_name;
 use super::compression::Compression;
 use super::config::ImageConfig;
 use super::json;
 use super::manifest::{CONTAINERD_NAME, Descriptor, Index, Manifest, Platform, REF_NAME, media_type};
+use super::paths::blob_name;
 use super::source::{ImageSource, LayerSource};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::rootfs::{FileRegion, ReadAt as _};
 use crate::vocab::{Digest, ImageName};
-
-/// The content of a layout's `oci-layout`.
-pub(super) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// How deep indexes may be nested in one another.
 const INDEX_DEPTH: usize = 4;

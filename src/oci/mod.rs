@@ -17,6 +17,7 @@ mod json;
 mod layout;
 mod manifest;
 mod open;
+mod paths;
 mod sink;
 mod source;
 mod spool;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::compression::Compression;
 use super::config::ImageConfig;
 use super::hashing::VerifyingReader;
+use super::hashing::compare;
 use super::manifest::{Descriptor, Platform};
 use super::spool::{self, SpoolLimits};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::progress::{Progress, Unit};
 use crate::rootfs::ReadAt;
 use crate::vocab::{DiffId, Digest, ImageName};
@@ -140,15 +141,4 @@ pub fn scan_verified<T>(layer: &OpenedLayer, scan: impl FnOnce(&mut VerifyingRea
     let (digest, _) = reader.finish()?;
     compare(layer.diff_id.0, digest, "diff ID")?;
     Ok(found)
-}
-
-pub(super) fn compare(wanted: Digest, found: Digest, what: &str) -> Result<()> {
-    if wanted == found {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Corrupt,
-        format!("a layer is not what its {what} says: `{wanted}` is wanted, `{found}` found"),
-    )
-    .hint("the image is damaged or was tampered with: fetch or save it again"))
 }

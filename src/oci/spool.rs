@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compression::Compression;
+use super::hashing::compare;
 use super::hashing::{CHUNK, HashingWriter, VerifyingReader};
-use super::source::compare;
 use crate::error::{Context as _, Error, Kind, Result, from_io};
 use crate::host::fs::{self, TempFile};
 use crate::progress::{Progress, Stage, Unit};

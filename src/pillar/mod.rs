@@ -8,6 +8,7 @@ mod facts;
 mod files;
 pub mod grains;
 mod recorder;
+mod sections;
 pub mod sls;
 mod source;
 pub mod traced;

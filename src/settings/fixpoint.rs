@@ -9,7 +9,7 @@ use crate::outputter::python;
 use crate::pillar::traced::{Traced, TracedMap, TracedNode};
 use crate::vocab::Value;
 
-use super::resolve::{LONGEST, too_large};
+use super::bounds::{LONGEST, too_large};
 
 /// How often the original goes over a value.
 const PASSES: u32 = 100;

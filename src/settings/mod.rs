@@ -3,6 +3,7 @@
 //! Pure: everything comes in as [`Inputs`]; files are reached through [`Files`] only. Knows no plans, engines, HTTP,
 //! or who asks. All values are [`Traced`](crate::pillar::traced::Traced).
 
+mod bounds;
 mod cloud;
 mod defaults;
 mod fixpoint;

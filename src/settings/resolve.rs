@@ -7,14 +7,12 @@
 
 use std::collections::HashMap;
 
+use super::bounds::{LONGEST, too_large};
 use crate::document::{MAX_DEPTH, MAX_NODES};
 use crate::error::{Error, Kind, Result};
 use crate::outputter::python;
 use crate::pillar::traced::{Traced, TracedMap, TracedNode};
 use crate::vocab::Value;
-
-/// The longest text, in bytes, that placeholders may unfold to.
-pub(super) const LONGEST: usize = 1 << 20;
 
 /// The most values and (separately) bytes that all placeholders of one map may unfold to.
 pub(super) const MOST: usize = MAX_NODES / 4;
@@ -59,10 +57,6 @@ pub(super) fn resolve_member(root: &TracedMap, name: &str, compat: bool) -> Resu
     let mut resolver = Resolver::new(root);
     let Some(at) = root.get_index_of(&crate::vocab::Key::from(name)) else { return Ok(None) };
     resolver.member(at).map(Some)
-}
-
-pub(super) fn too_large(value: &Traced, what: &str) -> Error {
-    Error::new(Kind::Limit, format!("{}: the placeholders here {what}", value.origin))
 }
 
 fn depth(value: &Traced) -> usize {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Files;
-use super::source::in_sections;
+use super::sections::in_sections;
 use super::traced::Traced;
 use crate::document::{self, Place, Spanned};
 use crate::error::{Error, Kind, Result};
