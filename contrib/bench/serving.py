@@ -31,7 +31,7 @@ work = os.path.join(folder, "serving")
 socket = os.path.join(work, "castoff.sock")
 MINIONS = 5000
 RATE = 5000
-URLS = r"http://localhost/v1/pillar/vm-[0-4][0-9]{3}\.example\.net"
+URLS = "http://localhost/v1/pillar/vm-[0-4][0-9]{3}[.]example[.]net"
 
 
 def environment(cloud):
@@ -120,6 +120,8 @@ def load(connections, rate):
     answers = {int(code): count for code, count in told["statusCodeDistribution"].items()}
     wrong = sum(told["errorDistribution"].values()) + sum(count for code, count in answers.items() if code != 200)
     percentiles, good = told["latencyPercentiles"], answers.get(200, 0)
+    if good == 0:
+        sys.exit(f"no answer is 200: {answers}, {told['errorDistribution']}")
     return good / told["summary"]["total"], percentiles["p50"], percentiles["p99"], wrong, good
 
 
