@@ -23,6 +23,9 @@ pub const MAX_DEPTH: usize = 100;
 /// The most scalars, lists and maps that one text may stand for, aliases unfolded.
 pub const MAX_NODES: usize = 2_000_000;
 
+/// The most of them that aliases may stand for: some 100 MiB, where 5,000 machines with 40 shared values each take half.
+pub const MAX_COPIED: usize = 400_000;
+
 /// A place in a text, both counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::{MAX_DEPTH, MAX_NODES, Node, Place, Problem, Spanned};
+use super::{MAX_COPIED, MAX_DEPTH, MAX_NODES, Node, Place, Problem, Spanned};
 use crate::vocab::{Key, ScalarType, Value, bool_value, float_value, int_value, plain_scalar, scalar_type};
 
 /// The one document in the text.
@@ -86,6 +86,7 @@ struct Builder {
     anchors: HashMap<usize, (Spanned, usize)>,
     root: Option<Spanned>,
     nodes: usize,
+    copied: usize,
 }
 
 impl Builder {
@@ -154,8 +155,9 @@ impl Builder {
         };
         // Counted before it is copied, or a few lines could fill the memory.
         let size = *size;
-        if self.nodes.saturating_add(size) > MAX_NODES {
-            return self.count(place, size);
+        self.copied = self.copied.saturating_add(size);
+        if self.copied > MAX_COPIED {
+            return Err(Problem::limit(place, format!("aliases stand for more than {MAX_COPIED} values")));
         }
         if self.stack.len() + depth(target) > MAX_DEPTH {
             return Err(Problem::limit(place, format!("nested deeper than {MAX_DEPTH}")));

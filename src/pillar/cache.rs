@@ -98,14 +98,18 @@ impl<V> Entry<V> {
 
 /// One computation and those who wait for it.
 struct Flight<V> {
+    /// When the look began that it computes from: files may have been read since then, before it was boarded too.
     started: Instant,
     result: Mutex<Option<std::result::Result<Arc<Entry<V>>, Failure>>>,
     landed: Condvar,
 }
 
-/// An error as it is told to several.
+/// An error as it is told to several, and what it was made from, if that is known.
 #[derive(Clone)]
-struct Failure(Arc<Error>);
+struct Failure {
+    error: Arc<Error>,
+    watch: Option<Arc<Watch>>,
+}
 
 /// The cache: bounded in entries and bytes.
 pub struct Cache<K, V> {
@@ -144,7 +148,7 @@ where
             if let Some(answer) = self.kept(key, &wanted) {
                 return Ok(answer);
             }
-            let (flight, is_mine) = self.board(key);
+            let (flight, is_mine) = self.board(key, wanted.sweep);
             let landed = if is_mine {
                 let guard = Landing { cache: self, key, flight: &flight };
                 // Another flight may have landed between the look and the start of this one.
@@ -163,7 +167,7 @@ where
                     count.fetch_add(1, Ordering::Relaxed);
                     return Ok(Answer { value: entry.value.clone(), age: entry.started.elapsed(), stale: None });
                 }
-                Err(failure) if is_mine || flight.started >= wanted.sweep.started() => {
+                Err(failure) if is_mine || flight.started >= wanted.sweep.started() || failure.holds(wanted.sweep) => {
                     self.counters.errors.fetch_add(1, Ordering::Relaxed);
                     return self.last_good(key, &wanted, &failure);
                 }
@@ -182,13 +186,13 @@ where
         Some(Answer { value: entry.value.clone(), age, stale: None })
     }
 
-    /// The computation under way, or a new one that is the caller's to make.
-    fn board(&self, key: &K) -> (Arc<Flight<V>>, bool) {
+    /// The computation under way, or a new one that is the caller's to make, from what `sweep` saw.
+    fn board(&self, key: &K, sweep: &Sweep) -> (Arc<Flight<V>>, bool) {
         let mut flights = lock(&self.flights);
         if let Some(flight) = flights.get(key) {
             return (Arc::clone(flight), false);
         }
-        let flight = Arc::new(Flight { started: Instant::now(), result: Mutex::default(), landed: Condvar::new() });
+        let flight = Arc::new(Flight { started: sweep.started(), result: Mutex::default(), landed: Condvar::new() });
         flights.insert(key.clone(), Arc::clone(&flight));
         (flight, true)
     }
@@ -198,7 +202,7 @@ where
         key: &K,
         wanted: &Wanted<'_>,
         load: impl Fn(&Recorder<'_>) -> Result<(V, usize)>,
-    ) -> Result<Arc<Entry<V>>> {
+    ) -> std::result::Result<Arc<Entry<V>>, Failure> {
         // Files of this sweep may have been read since it began.
         let started = wanted.sweep.started();
         let clock = Instant::now();
@@ -207,10 +211,11 @@ where
         let took = u64::try_from(clock.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.counters.load_nanoseconds.fetch_add(took, Ordering::Relaxed);
         self.counters.longest_nanoseconds.fetch_max(took, Ordering::Relaxed);
-        let (value, bytes) = loaded?;
+        let watch = self.shared(recorder.finish());
+        let (value, bytes) = loaded.map_err(|error| Failure::new(error, Some(Arc::clone(&watch))))?;
         let entry = Arc::new(Entry {
             value,
-            watch: self.shared(recorder.finish()),
+            watch,
             stamp: wanted.stamp,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             started,
@@ -290,8 +295,7 @@ struct Landing<'a, K: Hash + Eq, V> {
 }
 
 impl<K: Hash + Eq, V> Landing<'_, K, V> {
-    fn land(self, result: Result<Arc<Entry<V>>>) -> std::result::Result<Arc<Entry<V>>, Failure> {
-        let result = result.map_err(|error| Failure(Arc::new(error)));
+    fn land(self, result: std::result::Result<Arc<Entry<V>>, Failure>) -> std::result::Result<Arc<Entry<V>>, Failure> {
         *lock(&self.flight.result) = Some(result.clone());
         result
     }
@@ -301,20 +305,29 @@ impl<K: Hash + Eq, V> Drop for Landing<'_, K, V> {
     fn drop(&mut self) {
         lock(&self.cache.flights).remove(self.key);
         lock(&self.flight.result).get_or_insert_with(|| {
-            Err(Failure(Arc::new(Error::new(Kind::Failed, "the computation of an answer broke off"))))
+            Err(Failure::new(Error::new(Kind::Failed, "the computation of an answer broke off"), None))
         });
         self.flight.landed.notify_all();
     }
 }
 
 impl Failure {
+    fn new(error: Error, watch: Option<Arc<Watch>>) -> Self {
+        Self { error: Arc::new(error), watch }
+    }
+
+    /// Whether what it was made from is the same in this look.
+    fn holds(&self, sweep: &Sweep) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.holds(sweep))
+    }
+
     fn to_error(&self) -> Error {
-        let copy = Error::new(self.0.kind(), self.0.message());
-        let copy = match self.0.next_step() {
+        let copy = Error::new(self.error.kind(), self.error.message());
+        let copy = match self.error.next_step() {
             Some(hint) => copy.hint(hint),
             None => copy,
         };
-        if std::error::Error::source(&*self.0).is_none() { copy } else { copy.caused_by(Cause::of(&*self.0)) }
+        if std::error::Error::source(&*self.error).is_none() { copy } else { copy.caused_by(Cause::of(&*self.error)) }
     }
 }
 

@@ -302,6 +302,41 @@ fn a_waiter_never_gets_what_was_read_before_they_asked_and_has_changed_since() {
     assert_eq!((mine.value.as_str(), slow.join().unwrap().unwrap().value.as_str()), ("new", "old"));
 }
 
+/// The same for a failure: one that was read in a look older than the question's is not told.
+#[test]
+fn a_waiter_never_hears_of_what_was_broken_only_before_they_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "broken").unwrap();
+    let cache: Arc<Cache<u8, String>> = Arc::new(Cache::new(1 << 20));
+    let load = |files: &Recorder<'_>, path: &Path| {
+        let text = files.text(path)?.unwrap().to_string();
+        if text == "broken" { Err(Error::new(Kind::Corrupt, "broken")) } else { Ok((text, 1)) }
+    };
+    // The file is read in this look before anybody boards.
+    let before = Sweep::default();
+    assert!(load(&Recorder::new(&before), &path).is_err());
+    std::fs::write(&path, "mended").unwrap();
+    let after = Sweep::default();
+    let (begun, asked) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let slow = {
+        let (cache, path, begun, asked) = (Arc::clone(&cache), path.clone(), Arc::clone(&begun), Arc::clone(&asked));
+        std::thread::spawn(move || {
+            cache.get(&1, wanted(&before), |files| {
+                begun.wait();
+                asked.wait();
+                // Until the other has surely come.
+                std::thread::sleep(Duration::from_millis(100));
+                load(files, &path)
+            })
+        })
+    };
+    begun.wait();
+    asked.wait();
+    let mine = cache.get(&1, wanted(&after), |files| load(files, &path)).unwrap();
+    assert_eq!((mine.value.as_str(), slow.join().unwrap().is_err()), ("mended", true));
+}
+
 #[test]
 fn a_computation_that_panics_blocks_nobody() {
     let cache: Cache<u8, u8> = Cache::new(1 << 20);

@@ -237,7 +237,7 @@ fn work_output_depth_and_size_are_bounded() {
             "database.yaml",
             "a0: &a0 [x, x]\n".to_owned()
                 + &(1..40).map(|n| format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1)).collect::<String>(),
-            "stands for more than",
+            "stand for more than",
         ),
         ("database.yaml", "x".repeat((castoff::pillar::MOST_BYTES + 1) as usize), "is larger than"),
     ] {
