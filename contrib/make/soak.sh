@@ -13,7 +13,6 @@ if [[ ${SOAK_ONLY:-} == pillars ]]; then
     exec python3 contrib/soak/serving.py "$binary" "$(target_folder)/soak" "$minutes"
 fi
 python3 contrib/soak/serving.py "$binary" "$(target_folder)/soak" "$third"
-cargo test --release --locked --test real -- --ignored --exact walk_limits::a_million_entries_stay_under_150_mib
 targets=$(find contrib/fuzz/targets -name '*.rs' | wc -l)
 FUZZ_SECONDS=$((minutes * 20 / targets)) contrib/make/fuzz.sh
 python3 contrib/soak/kill_storm.py "$binary" "$(target_folder)/soak/storm" "$third"
