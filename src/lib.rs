@@ -11,7 +11,7 @@
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
 //!  4 oci  sandbox  config                      formats and archives · namespaces, mounts, run · castoff's own configuration
-//!  3 rootfs                                    entries, ACLs, tar, flatten, walk/unpack (all pure bar rootfs::walk, rootfs::unpack)
+//!  3 rootfs  schedule                          entries, ACLs, tar, flatten, walk/unpack · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
 //!  1 vocab                                     Digest, Reference, ImageName, Value
 //!  0 error                                     Error, Kind, hint
@@ -32,6 +32,7 @@ pub mod pillar;
 pub mod progress;
 pub mod rootfs;
 pub mod sandbox;
+pub mod schedule;
 pub mod settings;
 pub mod store;
 pub mod vocab;

@@ -66,6 +66,8 @@ mod pillar_sources;
 mod readme;
 #[path = "hermetic/settings/mod.rs"]
 mod settings;
+#[path = "hermetic/schedule.rs"]
+mod schedule;
 #[path = "hermetic/store.rs"]
 mod store;
 #[path = "hermetic/tar/mod.rs"]

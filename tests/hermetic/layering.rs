@@ -13,6 +13,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("outputter", 2),
     ("progress", 2),
     ("rootfs", 3),
+    ("schedule", 3),
     ("oci", 4),
     ("sandbox", 4),
     ("config", 4),
