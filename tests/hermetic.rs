@@ -68,6 +68,8 @@ mod readme;
 mod settings;
 #[path = "hermetic/schedule.rs"]
 mod schedule;
+#[path = "hermetic/ssh.rs"]
+mod ssh;
 #[path = "hermetic/store.rs"]
 mod store;
 #[path = "hermetic/tar/mod.rs"]

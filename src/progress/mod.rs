@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+mod cancel;
 mod lines;
 
+pub use cancel::Cancel;
 pub use lines::Lines;
 
 /// What a count of progress counts.

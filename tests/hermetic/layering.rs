@@ -17,6 +17,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("oci", 4),
     ("sandbox", 4),
     ("config", 4),
+    ("ssh", 4),
     ("store", 5),
     ("pillar", 5),
     ("job", 5),
