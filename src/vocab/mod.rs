@@ -10,6 +10,7 @@ mod minion_id;
 mod nearest;
 mod reference;
 mod scalar;
+mod secret;
 mod timestamp;
 mod value;
 
@@ -21,5 +22,6 @@ pub use minion_id::MinionId;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
 pub use scalar::{ScalarType, bool_value, float_value, int_value, plain_scalar, scalar_type};
+pub use secret::Secret;
 pub use timestamp::{parse_timestamp, timestamp};
 pub use value::{Key, Map, Value};
