@@ -18,6 +18,8 @@ pub struct Operator {
     pub user: String,
     /// The home folder, where `.ssh` is.
     pub home: PathBuf,
+    /// The socket of the ssh agent, if there is one.
+    pub agent: Option<PathBuf>,
 }
 
 impl Operator {
@@ -27,7 +29,7 @@ impl Operator {
         let user = nix::unistd::User::from_uid(uid)
             .map_err(|error| Error::new(Kind::Failed, "cannot look up this process's user").caused_by(error))?
             .ok_or_else(|| Error::new(Kind::NotFound, format!("user {uid} is not in the user database")))?;
-        Ok(Self { user: user.name, home: user.dir })
+        Ok(Self { user: user.name, home: user.dir, agent: agent()? })
     }
 }
 
@@ -197,7 +199,7 @@ fn hop(operator: &Operator, settings: HostSettings, wishes: &Wishes) -> Result<H
     Ok(Hop {
         user: settings.user.unwrap_or_else(|| operator.user.clone()),
         identities_only: settings.identities_only || !wishes.identity_files.is_empty(),
-        agent: agent()?,
+        agent: operator.agent.clone(),
         identities_named: named,
         identity_files,
         trusted,

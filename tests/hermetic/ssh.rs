@@ -22,7 +22,7 @@ impl Setup {
     }
 
     fn operator(&self) -> Operator {
-        Operator { user: "me".to_owned(), home: self.0.path().to_owned() }
+        Operator { user: "me".to_owned(), home: self.0.path().to_owned(), agent: None }
     }
 
     fn configuration(&self) -> Configuration {

@@ -66,6 +66,8 @@ impl Connection {
         session.set_tcp_stream(own);
         session.set_blocking(false);
         session.set_keepalive(true, KEEP_ALIVE);
+        // Steps never block, but handles do when they are dropped.
+        session.set_timeout(u32::try_from(patience.silence.as_millis()).unwrap_or(u32::MAX));
         let waiter = Waiter { socket, patience, cancel: cancel.clone() };
         let connection = Self { session, waiter, _tunnels: tunnels, place: hop.place(), round_trip: Duration::ZERO };
         let mut handshaken = connection.session.clone();
