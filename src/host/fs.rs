@@ -143,6 +143,43 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     sync_dir(parent(to))
 }
 
+/// Gives `from` the name `to` if nothing has that name, and makes it durable; an error if something has.
+pub fn rename_noreplace(from: &Path, to: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let wrong = || format!("cannot rename `{}` to `{}`", from.display(), to.display());
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // NFS and others know no such flag; a link refuses to overwrite everywhere.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            rustix::fs::link(from, to).context(wrong)?;
+            remove_file(from)?;
+        }
+        other => other.context(wrong)?,
+    }
+    sync_dir(parent(to))
+}
+
+/// A new file opened for reading and writing; none if something has the name already.
+pub fn create_exclusive(path: &Path, mode: u32) -> Result<Option<File>> {
+    let created = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path);
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        other => other.map(Some).context(|| format!("cannot create `{}`", path.display())),
+    }
+}
+
+/// A regular file opened where it stands; a link or anything else under the name is refused.
+pub fn open_regular(path: &Path, write: bool) -> Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let wrong = || format!("cannot open `{}`", path.display());
+    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).context(wrong)?);
+    if !file.metadata().context(wrong)?.is_file() {
+        return Err(Error::new(Kind::Conflict, format!("`{}` is not a regular file", path.display())));
+    }
+    Ok(file)
+}
+
 /// Makes the names in a folder durable.
 pub fn sync_dir(path: &Path) -> Result<()> {
     open(path)?.sync_all().context(|| format!("cannot sync the folder `{}`", path.display()))
@@ -170,9 +207,19 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 pub fn free_space(path: &Path) -> Result<u64> {
     let mut place = absolute(path)?;
     while !exists(&place)? && place.pop() {}
-    let state =
-        rustix::fs::statvfs(&place).context(|| format!("cannot ask for free space at `{}`", place.display()))?;
-    Ok(state.f_bavail.saturating_mul(state.f_frsize))
+    Ok(space(&place)?.0)
+}
+
+/// The bytes that an unprivileged writer may still put on the file system of a path, and all that it has.
+pub fn space(path: &Path) -> Result<(u64, u64)> {
+    let state = rustix::fs::statvfs(path).context(|| format!("cannot ask for free space at `{}`", path.display()))?;
+    Ok((state.f_bavail.saturating_mul(state.f_frsize), state.f_blocks.saturating_mul(state.f_frsize)))
+}
+
+/// Lets the next reader of a synced file read from the disk, not from memory; `path` is for the message.
+pub fn forget_pages(file: &File, path: &Path) -> Result<()> {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)
+        .context(|| format!("cannot prepare to read `{}`", path.display()))
 }
 
 /// Fails with the exact need when `path`'s file system has less than `need` bytes free.
