@@ -7,6 +7,7 @@
 //! ```text
 //! 11 cli  daemon                               translate and call; no domain rules; terminal sink of the event stream · HTTP
 //! 10 function                                  the table; arguments; dispatch
+//!  8 publish                                   publishers: a folder, SFTP, WebDAV, one order for all
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
@@ -30,6 +31,7 @@ pub mod oci;
 pub mod outputter;
 pub mod pillar;
 pub mod progress;
+pub mod publish;
 pub mod rootfs;
 pub mod sandbox;
 pub mod schedule;

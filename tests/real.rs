@@ -44,6 +44,9 @@ mod layers;
 mod lxc;
 #[path = "real/migration.rs"]
 mod migration;
+#[cfg(feature = "sftp")]
+#[path = "real/publish/mod.rs"]
+mod publish;
 #[path = "real/races.rs"]
 mod races;
 #[path = "real/readme.rs"]

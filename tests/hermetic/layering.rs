@@ -23,6 +23,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("job", 5),
     ("settings", 6),
     ("engine", 7),
+    ("publish", 8),
     ("function", 10),
     ("cli", 11),
     ("daemon", 11),

@@ -1,0 +1,66 @@
+//! From a target to a store that is ready: the way there, who we are, how far the far side is trusted.
+
+use std::path::PathBuf;
+
+use super::directory::Directory;
+use super::http::Web;
+use super::remote::RemoteStore;
+use super::target::Target;
+use crate::error::Result;
+use crate::progress::Cancel;
+use crate::ssh::{Files, Operator, Wishes};
+
+/// What a configuration says about a target besides its URL.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Key files, known_hosts files and pins for SFTP.
+    pub wishes: Wishes,
+    /// The ssh configuration that is read.
+    pub ssh_configuration: Files,
+    /// A file with the password of the URL's user, or with a bearer token if it names none, for HTTP.
+    pub secret_file: Option<PathBuf>,
+    /// A file with the certificate authorities to trust instead of the machine's, for HTTP.
+    pub authorities: Option<PathBuf>,
+}
+
+/// What to do where the folder of a target is missing: whose it is and who may write is not ours to choose.
+pub(super) const MAKE_FOLDER: &str = "make the folder there, with the owner and mode it is to have";
+
+/// Connects to the target, whose folder must be there. A place that does not answer is [`crate::error::Kind::Unavailable`]
+/// and not tried again.
+pub fn open(target: &Target, access: &Access, operator: &Operator, cancel: &Cancel) -> Result<Box<dyn RemoteStore>> {
+    let place = target.to_string();
+    match target {
+        Target::Directory(folder) => Ok(Box::new(Directory::open(folder, place, cancel)?)),
+        Target::Web(folder) => Ok(Box::new(Web::open(folder, access, place, cancel)?)),
+        Target::Sftp { host, folder } => sftp(host, folder, access, operator, &place, cancel),
+    }
+}
+
+#[cfg(feature = "sftp")]
+fn sftp(
+    host: &crate::ssh::Jump,
+    folder: &super::target::Folder,
+    access: &Access,
+    operator: &Operator,
+    place: &str,
+    cancel: &Cancel,
+) -> Result<Box<dyn RemoteStore>> {
+    let configuration = crate::ssh::Configuration::read(operator, &access.ssh_configuration)?;
+    let route = crate::ssh::Route::plan(&configuration, host, &access.wishes)?;
+    Ok(Box::new(super::sftp::Sftp::open(route, folder.clone(), place.to_owned(), cancel)?))
+}
+
+#[cfg(not(feature = "sftp"))]
+fn sftp(
+    _: &crate::ssh::Jump,
+    _: &super::target::Folder,
+    _: &Access,
+    _: &Operator,
+    place: &str,
+    _: &Cancel,
+) -> Result<Box<dyn RemoteStore>> {
+    use crate::error::{Error, Kind};
+    Err(Error::new(Kind::Unsupported, format!("this castoff cannot publish to {place}"))
+        .hint("it was built without the feature `sftp`"))
+}
