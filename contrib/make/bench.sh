@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures castoff against what people use today, in one run: images (contrib/bench/bench.py) and pillars
-# (contrib/bench/serving.py); BENCH_ONLY=images or BENCH_ONLY=pillars leaves the other out. The image is made once and
+# (contrib/bench/serving.py), uploads (contrib/bench/upload.py); BENCH_ONLY=images, pillars or uploads leaves the others
+# out. The image is made once and
 # kept in target/bench, about 4 GB with everything.
 # shellcheck source=contrib/make/machine.sh
 source "$(dirname "$0")/machine.sh"
@@ -38,4 +39,12 @@ if [[ ${BENCH_ONLY:-images} == images ]]; then
     fi
     start_engine
     python3 contrib/bench/bench.py "$(target_folder)/release/castoff" "$folder/rootfs" "$folder"
+fi
+
+if [[ ${BENCH_ONLY:-uploads} == uploads ]]; then
+    need_rust
+    # Where nothing is written to a disk.
+    need sshd=openssh-server sftp=openssh-client rsync=rsync ip=iproute2 unshare=util-linux
+    cargo build --release --locked --example upload
+    python3 contrib/bench/upload.py "$(target_folder)/release/examples/upload" "/dev/shm/castoff-bench-upload-$$"
 fi
