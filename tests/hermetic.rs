@@ -64,10 +64,10 @@ mod pillar_scale;
 mod pillar_sources;
 #[path = "hermetic/readme.rs"]
 mod readme;
-#[path = "hermetic/settings/mod.rs"]
-mod settings;
 #[path = "hermetic/schedule.rs"]
 mod schedule;
+#[path = "hermetic/settings/mod.rs"]
+mod settings;
 #[path = "hermetic/ssh.rs"]
 mod ssh;
 #[path = "hermetic/store.rs"]

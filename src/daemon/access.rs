@@ -89,7 +89,10 @@ impl Access {
                 .map_err(|_| wrong("`sha256` is not 64 hexadecimal digits"))?;
             let hash = digest.hex();
             let expires = entry.expires.as_deref().map(|text| {
-                parse_timestamp(text).ok_or_else(|| wrong("`expires` is no time such as 2027-01-01T00:00:00Z"))
+                let seconds = parse_timestamp(text).and_then(|seconds| u64::try_from(seconds).ok());
+                seconds
+                    .map(Duration::from_secs)
+                    .ok_or_else(|| wrong("`expires` is no time such as 2027-01-01T00:00:00Z"))
             });
             let scopes = Scopes::parse(&entry.scopes).map_err(|why| wrong(&why))?;
             if access.tokens.iter().any(|token| token.name == entry.name || token.hash == hash) {

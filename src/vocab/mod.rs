@@ -1,4 +1,4 @@
-//! The words every room shares: content digests, image references and names, minion and job ids, values. Parsed once, valid everywhere.
+//! The words every room shares: content digests, image references and names, minion and job ids, values, releases. Parsed once, valid everywhere.
 //!
 //! Pure: knows no files, time or network.
 
@@ -9,6 +9,7 @@ mod job_id;
 mod minion_id;
 mod nearest;
 mod reference;
+mod release;
 mod scalar;
 mod secret;
 mod timestamp;
@@ -21,6 +22,7 @@ pub use job_id::JobId;
 pub use minion_id::MinionId;
 pub use nearest::nearest;
 pub use reference::{EngineImage, Reference, Transport};
+pub use release::{FileName, Flavour, OsImage, ReleaseNumber};
 pub use scalar::{ScalarType, bool_value, float_value, int_value, plain_scalar, scalar_type};
 pub use secret::Secret;
 pub use timestamp::{parse_timestamp, timestamp};
