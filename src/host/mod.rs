@@ -6,6 +6,7 @@
 pub mod abilities;
 pub mod clock;
 pub mod environment;
+pub mod exchange;
 pub mod fault;
 pub mod fs;
 pub mod process;
