@@ -48,6 +48,8 @@ mod job_laws;
 mod jobs;
 #[path = "hermetic/layering.rs"]
 mod layering;
+#[path = "hermetic/manifest.rs"]
+mod manifest;
 #[path = "hermetic/merge_model.rs"]
 mod merge_model;
 #[path = "hermetic/merge_size.rs"]

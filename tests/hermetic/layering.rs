@@ -14,6 +14,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("progress", 2),
     ("rootfs", 3),
     ("schedule", 3),
+    ("manifest", 3),
     ("oci", 4),
     ("sandbox", 4),
     ("config", 4),
