@@ -11,7 +11,7 @@
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
-//!  4 oci  sandbox  config  ssh                 formats and archives · namespaces, mounts, run · castoff's own configuration · ssh as the operator set it up
+//!  4 oci  sandbox  sign  config  ssh           formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up
 //!  3 rootfs  manifest  schedule                entries, ACLs, tar, flatten, walk/unpack · release manifest + patch graph · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
 //!  1 vocab                                     Digest, Reference, ImageName, Value
@@ -37,6 +37,7 @@ pub mod rootfs;
 pub mod sandbox;
 pub mod schedule;
 pub mod settings;
+pub mod sign;
 pub mod ssh;
 pub mod store;
 pub mod vocab;

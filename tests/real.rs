@@ -65,6 +65,8 @@ mod salt_pillar;
 mod salt_values;
 #[path = "real/sandbox.rs"]
 mod sandbox;
+#[path = "real/sign.rs"]
+mod sign;
 #[path = "real/space.rs"]
 mod space;
 #[path = "real/states.rs"]

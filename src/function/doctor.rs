@@ -62,6 +62,12 @@ const PROGRAMS: &[Program] = &[
         needed_for: "sending an image of the store to a registry: `oci:` is its word for a layout folder",
         package: "skopeo",
     },
+    Program {
+        name: "ssh-keygen",
+        version: &[],
+        needed_for: "signing releases with a key file or an agent; verifying them needs nothing",
+        package: "openssh-client",
+    },
 ];
 
 fn doctor(_: &Call, context: &Context) -> Result<Value> {

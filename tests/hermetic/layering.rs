@@ -17,6 +17,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("manifest", 3),
     ("oci", 4),
     ("sandbox", 4),
+    ("sign", 4),
     ("config", 4),
     ("ssh", 4),
     ("store", 5),
