@@ -29,6 +29,12 @@ mod functions;
 mod functions_images;
 #[path = "real/functions_refresh.rs"]
 mod functions_refresh;
+#[path = "real/git.rs"]
+mod git;
+#[path = "real/git_faults.rs"]
+mod git_faults;
+#[path = "real/git_server.rs"]
+mod git_server;
 #[allow(dead_code, reason = "each subject uses what it needs")]
 #[path = "real/harness.rs"]
 mod harness;

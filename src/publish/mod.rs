@@ -2,11 +2,12 @@
 //!
 //! A file goes up under a temporary name that carries its hash, is verified there, and gets its final name by a rename
 //! that never overwrites. [`Upload`] is that order, written once; a [`RemoteStore`] is a place: a folder, a folder
-//! behind SFTP, a WebDAV server. Knows neither how an image was built nor the journal: what a run must remember to
-//! resume is told to a closure and given back as a number.
+//! behind SFTP, a WebDAV server. [`git`] is where a release is announced once its files are in place. Knows neither how an
+//! image was built nor the journal: what a run must remember to resume is told to a closure and given back as a number.
 
 mod content;
 mod directory;
+pub mod git;
 mod http;
 mod name;
 mod open;

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD as BASE64, STANDARD_NO_PAD as BASE64_BARE};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::host::fs;
@@ -25,11 +26,11 @@ pub struct HostKey {
 }
 
 /// The SHA-256 of a host key, as `ssh-keygen -l` prints it: `SHA256:` and base64.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 /// What a configuration pins a host to: `SHA256:…`, `TYPE SHA256:…` or a key line `TYPE BASE64`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     kind: Option<String>,
     fingerprint: Fingerprint,
@@ -161,7 +162,7 @@ impl HostKeys {
 }
 
 /// The keys trusted for one host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trusted {
     host: String,
     port: u16,
