@@ -7,7 +7,7 @@
 //! ```text
 //! 11 cli  daemon                               translate and call; no domain rules; terminal sink of the event stream · HTTP
 //! 10 function                                  the table; arguments; dispatch
-//!  8 publish                                   publishers: a folder, SFTP, WebDAV, one order for all; releases in a git repository
+//!  8 publish                                   publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states

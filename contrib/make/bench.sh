@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Measures castoff against what people use today, in one run: images (contrib/bench/bench.py) and pillars
-# (contrib/bench/serving.py), uploads (contrib/bench/upload.py); BENCH_ONLY=images, pillars or uploads leaves the others
-# out. The image is made once and
-# kept in target/bench, about 4 GB with everything.
+# Measures castoff against what people use today, in one run: pillars (contrib/bench/serving.py), images
+# (contrib/bench/bench.py), uploads (contrib/bench/upload.py); BENCH_ONLY=pillars, images or uploads runs one of them.
+# The image is made once and kept in target/bench, about 4 GB with everything.
 # shellcheck source=contrib/make/machine.sh
 source "$(dirname "$0")/machine.sh"
 # shellcheck source=contrib/make/engine.sh
