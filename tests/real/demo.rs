@@ -74,6 +74,7 @@ fn the_package_installs(castoff: &Castoff) {
 
     let root = castoff.state().join("demo/rootfs");
     std::fs::copy(&package, root.join("castoff.deb")).unwrap();
+    the_library_it_links_comes_along(castoff, &root);
     let inside = |words: &[&str]| succeed(program("chroot").arg(&root).args(words));
     inside(&["dpkg", "-i", "/castoff.deb"]);
     inside(&["/usr/bin/castoff", "call", "test.ping"]);
@@ -107,4 +108,16 @@ fn the_package_installs(castoff: &Castoff) {
     assert_eq!(std::fs::read_to_string(&conffile).unwrap(), "engine: store\n");
     inside(&["dpkg", "-P", "castoff"]);
     assert!(!conffile.exists() && !root.join("usr/bin/castoff").exists());
+}
+
+/// What `apt install ./castoff.deb` would fetch: OpenSSL, which no minimal Debian has.
+fn the_library_it_links_comes_along(castoff: &Castoff, root: &Path) {
+    let owner = succeed(program("dpkg-query").args(["-S", "*/libssl.so.3"]));
+    let package = owner.split(':').next().unwrap();
+    let folder = castoff.scratch().join("library");
+    std::fs::create_dir(&folder).unwrap();
+    succeed(program("apt-get").args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(&folder));
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    std::fs::copy(file, root.join("library.deb")).unwrap();
+    succeed(program("chroot").arg(root).args(["dpkg", "-i", "/library.deb"]));
 }

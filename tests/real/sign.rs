@@ -1,6 +1,6 @@
 //! Signatures, both ways with the programs that define them: `ssh-keygen -Y` and minisign.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -57,7 +57,9 @@ impl Pair {
 
 fn piped(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
+    // Who says no before it has read all of it closes the pipe; what it says is in its output.
+    let written = child.stdin.take().unwrap().write_all(input);
+    assert!(written.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::BrokenPipe), "{written:?}");
     child.wait_with_output().unwrap()
 }
 

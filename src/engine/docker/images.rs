@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use super::client::Docker;
 use super::failure::{engine_error, said};
 use super::types::{EngineImageInfo, EngineImageSummary, Removed};
-use crate::error::{Error, Kind, Result, from_io};
+use crate::error::{Context as _, Error, Kind, Result, from_io};
 use crate::progress::{Progress, Unit};
 use crate::vocab::{DiffId, Digest, EngineImage, ImageName};
 
@@ -99,9 +99,16 @@ impl Docker {
 
     fn remove_with(&self, image: &EngineImage, alone: bool) -> Result<Removed> {
         let options = RemoveImageOptionsBuilder::default().force(false).noprune(alone).build();
-        let answer = self.ask(self.client.remove_image(&image.to_string(), Some(options), None), || {
-            format!("cannot remove `{image}` from the Docker engine")
-        })?;
+        let doing = || format!("cannot remove `{image}` from the Docker engine");
+        let answer = self.ask(self.client.remove_image(&image.to_string(), Some(options), None), doing);
+        // Who is overtaken by another removal of the same image is answered 500, `unrecognized image ID` (seen twice, on
+        // 20.10): that it is gone decides, not the words.
+        let answer = match answer {
+            Err(error) if error.kind() == Kind::Failed && self.inspect_image(image)?.is_none() => {
+                return Err(no_such_image(image).caused_by(error)).context(doing);
+            }
+            answer => answer?,
+        };
         let mut removed = Removed::default();
         for item in answer {
             removed.untagged.extend(item.untagged);
