@@ -377,7 +377,7 @@ fn an_archive_that_lies_about_its_content_leaves_nothing() {
     let scratch = tempfile::tempdir().unwrap();
     let mut unpacker = Unpacker::new(&scratch.path().join("out"), UnpackOptions::default()).unwrap();
     let source = b"short".to_vec();
-    let content = Content { source: &source, runs: vec![(0, 0, 4096)] };
+    let content = Content { source: &source, runs: vec![(0, 0, 4096)], twin: None };
     let error = unpacker.add(&entry(b"f", EntryKind::File { size: 4096 }), Some(&content)).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
     drop(unpacker);

@@ -38,6 +38,8 @@ pub struct UnpackReport {
     pub entries: u64,
     /// Bytes of all files, holes included.
     pub content_bytes: u64,
+    /// Files whose blocks are shared with the file they came from.
+    pub shared: u64,
     /// Devices that this user may not make, and further names of them, left out.
     pub devices_skipped: Findings,
     /// Entries that belong to this user, not to the owner they name; setuid and setgid are taken from them.
@@ -68,6 +70,9 @@ impl UnpackReport {
                     members.insert(name.into(), findings.to_value());
                 }
             }
+            if self.shared > 0 {
+                members.insert("shared".into(), self.shared.into());
+            }
             if !self.xattrs_held_back.is_empty() {
                 members.insert("xattrs_held_back".into(), self.xattrs_held_back.to_value());
             }
@@ -82,6 +87,8 @@ pub struct Content<'a> {
     pub source: &'a dyn ReadAt,
     /// The stored parts, ascending.
     pub runs: Vec<(u64, u64, u64)>,
+    /// A file with just this content; its blocks are shared where the file system can (FICLONE).
+    pub twin: Option<&'a std::fs::File>,
 }
 
 impl std::fmt::Debug for Content<'_> {
@@ -106,6 +113,6 @@ impl<'a> Content<'a> {
             (EntryKind::File { size }, None) => vec![(0, member.span.data, *size)],
             _ => Vec::new(),
         };
-        Self { source, runs }
+        Self { source, runs, twin: None }
     }
 }

@@ -204,6 +204,12 @@ impl Unpacker {
         let Some(content) = content.filter(|_| size > 0) else {
             return file.set_len(size).context(|| "cannot give the file its length");
         };
+        if let Some(twin) = content.twin
+            && rustix::fs::ioctl_ficlone(file, twin).is_ok()
+        {
+            self.report.shared += 1;
+            return Ok(());
+        }
         for (position, offset, length) in &content.runs {
             let mut done = 0;
             while done < *length {

@@ -12,7 +12,8 @@ use super::inode::{self, Inode};
 use super::scan::changed;
 use super::tree::{Content, Id, Tree};
 use crate::error::{Context as _, Error, Result};
-use crate::rootfs::entry::{Entry, shown};
+use crate::rootfs::entry::{Entry, EntryKind, shown};
+use crate::rootfs::tar::SparseMap;
 use crate::rootfs::{ReadAt, beneath, tar};
 
 /// A read of no more than this that begins in a header ends before the next file's content: whoever reads little at a
@@ -38,6 +39,35 @@ impl std::fmt::Debug for DirectoryLayer {
     }
 }
 
+/// An entry of the archive, and where its file's bytes stand in it.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// What it is.
+    pub entry: Entry,
+    /// Which parts of a sparse file are stored.
+    pub sparse: Option<SparseMap>,
+    /// Where what is stored of its file begins: the parts of a sparse file stand one behind the other.
+    pub data: u64,
+}
+
+impl Placed {
+    /// The bytes that are stored: `(position in the file, offset in the archive, length)`.
+    pub fn runs(&self) -> Vec<(u64, u64, u64)> {
+        match (&self.entry.kind, &self.sparse) {
+            (EntryKind::File { .. }, Some(map)) => {
+                let mut place = self.data;
+                let run = |(position, length): &(u64, u64)| {
+                    place += length;
+                    (*position, place - length, *length)
+                };
+                map.segments().iter().map(run).collect()
+            }
+            (EntryKind::File { size }, None) => vec![(0, self.data, *size)],
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The entry read last: readers mostly go on where they stopped.
 struct Cursor {
     id: Id,
@@ -59,6 +89,35 @@ impl DirectoryLayer {
     /// Every entry, in the order of the archive.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         (0..self.tree.len()).map(|id| self.tree.entry(id))
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> u32 {
+        self.tree.len()
+    }
+
+    /// The entry of this number, from 0 on in the order of the archive.
+    pub fn entry(&self, number: u32) -> Entry {
+        self.tree.entry(number)
+    }
+
+    /// The same, with where its file's bytes stand.
+    pub fn placed(&self, number: u32) -> Placed {
+        let entry = self.tree.entry(number);
+        let sparse = match self.tree.content(number) {
+            Content::Sparse(map) => Some(map.clone()),
+            Content::None | Content::Whole(_) => None,
+        };
+        let data = self.tree.offset(number) + tar::encode(&entry, sparse.as_ref(), false).len() as u64;
+        Placed { entry, sparse, data }
+    }
+
+    /// Opens the file of an entry, and gives it to `use_it`; an error if it is not what was walked, before or after.
+    pub fn with_file<T>(&self, number: u32, use_it: impl FnOnce(&File) -> T) -> Result<T> {
+        let file = self.open_content(number)?;
+        let used = use_it(&file);
+        self.check_unchanged(number, &file)?;
+        Ok(used)
     }
 
     fn cursor_at(&self, id: Id) -> Cursor {

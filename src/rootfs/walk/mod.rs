@@ -12,6 +12,7 @@ mod mounts;
 mod scan;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
@@ -26,7 +27,7 @@ use crate::rootfs::idmap::IdMap;
 use crate::rootfs::xattrs::HeldBack;
 use crate::vocab::Value;
 
-pub use layer::DirectoryLayer;
+pub use layer::{DirectoryLayer, Placed};
 
 /// How a directory is walked.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub struct WalkOptions {
     pub idmap: Option<IdMap>,
     /// Leave out whatever is mounted below the root; views into the kernel (proc, sysfs, …) always are.
     pub one_file_system: bool,
+    /// Normalised paths that are not looked at, with all that is below them.
+    pub leave_out: BTreeSet<Vec<u8>>,
 }
 
 /// What a walk found.

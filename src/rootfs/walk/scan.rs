@@ -112,6 +112,9 @@ impl<'a> Scan<'a> {
 
     /// Takes in the entry at the path under way.
     fn visit(&mut self) -> Result<()> {
+        if self.options.leave_out.contains(&self.path) {
+            return Ok(());
+        }
         let longest = self.limits.path_bytes.min(beneath::LONGEST_PATH);
         if self.path.len() > longest {
             return Err(Error::new(
