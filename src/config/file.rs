@@ -16,8 +16,8 @@ use crate::vocab::Value;
 /// A configuration is small; more than this is a mistake (a device, somebody's image).
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The one key whose value is a tree of its own, which need not be known here.
-const TREE: &str = "settings";
+/// The keys whose value is a tree of its own, which need not be known here.
+const TREES: [&str; 2] = ["settings", "release.flavors"];
 
 /// The keys and values of the file; an unknown, doubled or nameless one is an error with its line.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>> {
@@ -29,13 +29,21 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>> {
             error.location().map_or_else(String::new, |at| format!(", line {} column {}", at.line(), at.column()));
         Error::new(Kind::Usage, format!("configuration file `{}`{place}", path.display())).caused_by(plain(&error))
     })?;
-    if let Some((_, text_of_settings)) = values.iter_mut().find(|(name, _)| name == TREE) {
+    if values.iter().any(|(name, _)| TREES.contains(&name.as_str())) {
         // Read again with the types that pillars have, where `yes` is true and `'yes'` is not.
         let whole = document::parse(&text, &path.display().to_string())?;
-        let settings = whole.get(TREE).unwrap_or(&Value::Null);
-        *text_of_settings = Outputter::Json.write(settings, &Style { indent: Some(-1), ..Style::default() });
+        for (name, text_of_tree) in values.iter_mut().filter(|(name, _)| TREES.contains(&name.as_str())) {
+            let tree = at(&whole, name).unwrap_or(&Value::Null);
+            *text_of_tree = Outputter::Json.write(tree, &Style { indent: Some(-1), ..Style::default() });
+        }
     }
     Ok(values)
+}
+
+/// What stands at a dotted key, whose dots may be nested maps.
+fn at<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let below = |(at, _): (usize, &str)| value.get(&name[..at]).and_then(|value| self::at(value, &name[at + 1..]));
+    value.get(name).or_else(|| name.match_indices('.').find_map(below))
 }
 
 /// The error without the place and the path, which the message above it has already.
@@ -101,7 +109,7 @@ impl<'de> Visitor<'de> for Section<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if self.prefix == TREE {
+        if TREES.contains(&self.prefix.as_str()) {
             while map.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
             return self.value("{}");
         }

@@ -122,6 +122,21 @@ pub const KEYS: &[Key] = &[
         get: |config| Value::from(config.lxc_path.display().to_string()),
     },
     Key {
+        name: "release.flavors",
+        environment: "CASTOFF_RELEASE_FLAVORS",
+        accepts: "a map in YAML",
+        doc: "Flavours of releases besides `lxc` and `standalone`, and what those get besides: `NAME: {root, include, leave_out, compressions}`",
+        set: |config, text| {
+            match document::parse(text, "release.flavors").map_err(|error| error.to_string())? {
+                Value::Null => {}
+                map @ Value::Map(_) => lay_over(&mut config.release_flavors, &map),
+                other => return Err(format!("a map is expected, not a {}", other.type_name())),
+            }
+            Ok(())
+        },
+        get: |config| Value::Map(config.release_flavors.clone()),
+    },
+    Key {
         name: "jobs.parallel",
         environment: "CASTOFF_JOBS_PARALLEL",
         accepts: "a whole number from 1 on",

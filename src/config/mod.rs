@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::vocab::{MinionId, Value, nearest};
+use crate::vocab::{Map, MinionId, Value, nearest};
 
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
@@ -66,6 +66,8 @@ pub struct Config {
     pub limit_layer_size: u64,
     /// Where LXC keeps its containers.
     pub lxc_path: PathBuf,
+    /// Flavours of releases as they are configured, by name.
+    pub release_flavors: Map,
     /// The most jobs that run at once.
     pub jobs_parallel: u32,
     /// How often a job whose process died is run before it counts as failed.
@@ -163,6 +165,7 @@ impl Config {
             limit_entries: crate::rootfs::Limits::default().entries,
             limit_layer_size: 64 << 30,
             lxc_path: PathBuf::from("/var/lib/lxc"),
+            release_flavors: Map::new(),
             jobs_parallel: half_of_the_processors(),
             jobs_attempts: 3,
             jobs_keep_days: 30,
