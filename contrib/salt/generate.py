@@ -22,6 +22,7 @@ MODULES = {
     "job": ("castoff_job", "castoff's jobs: what works, what worked, with its events and results"),
     "mc_cloud_images": ("mc_cloud_images", "Image settings and images, under the names of makina-states, by castoff"),
     "mc_lxc": ("mc_lxc", "Images of LXC containers on compute nodes, under the names of makina-states, by castoff"),
+    "release": ("castoff_release", "castoff's releases: from a container to an archive with its hashes"),
     "settings": ("castoff_settings", "castoff's image settings: where each value came from, what is cached"),
     "store": ("castoff_store", "castoff's own store of images"),
     "sys": ("castoff_sys", "castoff itself: its functions, version, configuration, and what the machine offers it"),

@@ -16,6 +16,7 @@ mod job;
 mod long;
 mod masking;
 mod mc_cloud_images;
+mod release;
 mod salt;
 mod settings;
 mod store;
@@ -41,6 +42,7 @@ const GROUPS: &[&[Function]] = &[
     image::FUNCTIONS,
     job::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,
+    release::FUNCTIONS,
     settings::FUNCTIONS,
     store::FUNCTIONS,
     sys::FUNCTIONS,

@@ -58,6 +58,116 @@ def apply_acls_to_docker(
     return _call("mc_cloud_images.apply_acls_to_docker", apply_acls_to_docker, locals())
 
 
+def archive(
+    container, flavor, force=False, allow=None, snapshot=True, method=None, live=False, tmpdir=None, test=False, *args, **kwargs
+):
+    """
+    Cast a container into its archive, IMAGE-FLAVOR-N.tar.xz, and return where that is.
+
+    A snapshot is taken and made impersonal, looked through for what must not be released, and written as a tar that equal
+    trees make equal: sorted, numeric owners, whole seconds no later than SOURCE_DATE_EPOCH or else the newest file, ACLs
+    for container engines and for GNU tar. An archive that is there already is kept if castoff made it of the same tree, and
+    never trusted otherwise. Further variables of get_vars may be given.
+
+        salt-call mc_cloud_images.archive makina-states-trusty lxc
+
+    Usage: mc_cloud_images.archive container flavor [force=False] [allow=None] [snapshot=True] [method=None] [live=False] [tmpdir=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text)
+            `lxc`, `standalone`, or another one of `release.flavors`
+        force (boolean, default False)
+            Replace a file under the archive's name that castoff does not know
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh in the snapshot first, where it has one
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.archive", archive, locals())
+
+
+def archive_lxc(
+    container, flavor=None, force=False, allow=None, snapshot=True, method=None, live=False, tmpdir=None, test=False, *args, **kwargs
+):
+    """
+    Cast a container into its archive of the flavour lxc, all of its folder; see archive.
+
+        salt-call mc_cloud_images.archive_lxc makina-states-trusty
+
+    Usage: mc_cloud_images.archive_lxc container [flavor=None] [force=False] [allow=None] [snapshot=True] [method=None] [live=False] [tmpdir=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text, default None)
+            Accepted for the callers of the original, who name the flavour twice
+        force (boolean, default False)
+            Replace a file under the archive's name that castoff does not know
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh in the snapshot first, where it has one
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.archive_lxc", archive_lxc, locals())
+
+
+def archive_standalone(
+    container, flavor=None, force=False, allow=None, snapshot=True, method=None, live=False, tmpdir=None, test=False, *args, **kwargs
+):
+    """
+    Cast a container into its archive of the flavour standalone, Salt and makina-states alone; see archive.
+
+        salt-call mc_cloud_images.archive_standalone makina-states-trusty
+
+    Usage: mc_cloud_images.archive_standalone container [flavor=None] [force=False] [allow=None] [snapshot=True] [method=None] [live=False] [tmpdir=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text, default None)
+            Accepted for the callers of the original, who name the flavour twice
+        force (boolean, default False)
+            Replace a file under the archive's name that castoff does not know
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh in the snapshot first, where it has one
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.archive_standalone", archive_standalone, locals())
+
+
 def backup_acls_from_docker(image, file=None, tmpdir=None, test=False):
     """
     Write down every ACL of an image as getfacl does, in a file of this host or in the result.
@@ -514,6 +624,73 @@ def refresh_ms_docker(
     return _call("mc_cloud_images.refresh_ms_docker", refresh_ms_docker, locals())
 
 
+def save_acls(container, flavor, test=False, *args, **kwargs):
+    """
+    Write down the ACLs of a container as getfacl does: acls.txt in its root filesystem and in its folder.
+
+    The first lists etc, home, opt, root, srv and var, the second everything; both with numeric ids as they are on this
+    host, for `setfacl --restore`. Each appears whole or not at all. The archive of a container gets texts of its own.
+    Returns the paths of both.
+
+        salt-call mc_cloud_images.save_acls makina-states-trusty lxc
+
+    Usage: mc_cloud_images.save_acls container flavor [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text)
+            `lxc`, `standalone`, or another one of `release.flavors`
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.save_acls", save_acls, locals())
+
+
+def save_acls_lxc(container, flavor=None, test=False, *args, **kwargs):
+    """
+    Write down the ACLs of a container; see save_acls.
+
+        salt-call mc_cloud_images.save_acls_lxc makina-states-trusty
+
+    Usage: mc_cloud_images.save_acls_lxc container [flavor=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text, default None)
+            Accepted for the callers of the original, who name the flavour twice
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.save_acls_lxc", save_acls_lxc, locals())
+
+
+def save_acls_standalone(container, flavor=None, test=False, *args, **kwargs):
+    """
+    Write down the ACLs of a container; see save_acls.
+
+        salt-call mc_cloud_images.save_acls_standalone makina-states-trusty
+
+    Usage: mc_cloud_images.save_acls_standalone container [flavor=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text, default None)
+            Accepted for the callers of the original, who name the flavour twice
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.save_acls_standalone", save_acls_standalone, locals())
+
+
 def settings(ttl=60):
     """
     Return the image settings that hold on this machine: defaults, configured over them.
@@ -529,3 +706,96 @@ def settings(ttl=60):
             Seconds for which an answer may be kept; an edited file is seen at once whatever it is
     """
     return _call("mc_cloud_images.settings", settings, locals())
+
+
+def snapshot(container, flavor, method=None, live=False, tmpdir=None, allow=None, test=False, *args, **kwargs):
+    """
+    Try the snapshot that a release takes: hold the container still, make it impersonal, say what comes of it.
+
+    The image's /sbin/makinastates-snapshot.sh runs sandboxed in the snapshot, never in the container, and nothing of the
+    snapshot stays: `archive` takes its own. Returns what the script said in the form of cmd.run_all, how the tree was held
+    still, and what would fail the release (`hygiene`).
+
+        salt-call mc_cloud_images.snapshot makina-states-trusty lxc
+
+    Usage: mc_cloud_images.snapshot container flavor [method=None] [live=False] [tmpdir=None] [allow=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text)
+            `lxc`, `standalone`, or another one of `release.flavors`
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.snapshot", snapshot, locals())
+
+
+def snapshot_lxc(container, flavor=None, method=None, live=False, tmpdir=None, allow=None, test=False, *args, **kwargs):
+    """
+    Try the snapshot that a release of the flavour lxc takes; see snapshot.
+
+        salt-call mc_cloud_images.snapshot_lxc makina-states-trusty
+
+    Usage: mc_cloud_images.snapshot_lxc container [flavor=None] [method=None] [live=False] [tmpdir=None] [allow=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text, default None)
+            Accepted for the callers of the original, who name the flavour twice
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.snapshot_lxc", snapshot_lxc, locals())
+
+
+def snapshot_standalone(
+    container, flavor=None, method=None, live=False, tmpdir=None, allow=None, test=False, *args, **kwargs
+):
+    """
+    Try the snapshot that a release of the flavour standalone takes; see snapshot.
+
+        salt-call mc_cloud_images.snapshot_standalone makina-states-trusty
+
+    Usage: mc_cloud_images.snapshot_standalone container [flavor=None] [method=None] [live=False] [tmpdir=None] [allow=None] [ARG…] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the LXC container, which is the name of the image
+        flavor (text, default None)
+            Accepted for the callers of the original, who name the flavour twice
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.snapshot_standalone", snapshot_standalone, locals())
