@@ -13,6 +13,8 @@
 mod acl;
 #[path = "real/ansible.rs"]
 mod ansible;
+#[path = "real/archive/mod.rs"]
+mod archive;
 #[path = "real/contract.rs"]
 mod contract;
 #[path = "real/daemon.rs"]
