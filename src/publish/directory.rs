@@ -123,22 +123,43 @@ impl RemoteStore for Directory {
         if tier != Tier::ReadBack {
             return Ok(None);
         }
+        let mut hash = sha2::Sha256::new();
+        self.read(entry, size, progress, &mut |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+        Ok(Some(Digest::from_bytes(hash.finalize().into())))
+    }
+
+    fn read(
+        &mut self,
+        entry: Entry<'_>,
+        size: u64,
+        progress: &Progress,
+        taker: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let path = self.path(entry);
-        let mut file = fs::open_regular(&path, false)?;
+        let file = fs::open_regular(&path, false)?;
         // What is still in memory only is not what a later reader gets.
         fs::forget_pages(&file, &path)?;
+        let mut file = file.take(size.saturating_add(1));
         let mut stage = progress.stage(format!("reading back {}", entry.text()), Some(size), Unit::Bytes);
-        let mut hash = sha2::Sha256::new();
         let mut buffer = vec![0; PIECE];
         loop {
             self.cancel.check()?;
             let count = file.read(&mut buffer).context(|| format!("cannot read `{}`", path.display()))?;
             if count == 0 {
-                return Ok(Some(Digest::from_bytes(hash.finalize().into())));
+                return Ok(());
             }
-            hash.update(&buffer[..count]);
+            taker(&buffer[..count])?;
             stage.advance(count as u64);
         }
+    }
+
+    fn remove(&mut self, name: &RemoteName) -> Result<bool> {
+        let removed = fs::remove_file(&self.path(name.into()))?;
+        fs::sync_dir(&self.folder)?;
+        Ok(removed)
     }
 
     fn rename_noclobber(&mut self, temporary: &Temporary, name: &RemoteName) -> Result<()> {

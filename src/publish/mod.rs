@@ -20,7 +20,7 @@ mod upload;
 
 pub use content::Content;
 pub use name::{Entry, RemoteName, Temporary};
-pub use open::{Access, open};
+pub use open::{Access, open, open_for_reading};
 pub use remote::{RemoteStore, Space, Tier, Written};
 pub use target::{Folder, Target, WebFolder};
 pub use upload::{Sent, Upload, Uploaded};

@@ -37,6 +37,19 @@ pub fn open(target: &Target, access: &Access, operator: &Operator, cancel: &Canc
     }
 }
 
+/// Connects to a target that is only read: of a web server nothing is asked but HEAD and GET.
+pub fn open_for_reading(
+    target: &Target,
+    access: &Access,
+    operator: &Operator,
+    cancel: &Cancel,
+) -> Result<Box<dyn RemoteStore>> {
+    match target {
+        Target::Web(folder) => Ok(Box::new(Web::open_for_reading(folder, access, target.to_string(), cancel)?)),
+        Target::Directory(_) | Target::Sftp { .. } => open(target, access, operator, cancel),
+    }
+}
+
 #[cfg(feature = "sftp")]
 fn sftp(
     host: &crate::ssh::Jump,

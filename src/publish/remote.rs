@@ -103,6 +103,18 @@ pub trait RemoteStore: Send {
     /// Removes the temporary file; whether there was one.
     fn remove_temporary(&mut self, temporary: &Temporary) -> Result<bool>;
 
+    /// Removes a published file; whether there was one. Only what nobody is told of any more is removed.
+    fn remove(&mut self, name: &RemoteName) -> Result<bool>;
+
+    /// Reads a file, as whoever downloads it does; no more than one byte beyond `size` is taken.
+    fn read(
+        &mut self,
+        entry: Entry<'_>,
+        size: u64,
+        progress: &Progress,
+        taker: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()>;
+
     /// Connects anew after the connection was lost.
     fn reconnect(&mut self) -> Result<()>;
 }

@@ -78,31 +78,44 @@ impl Upload<'_> {
         safe: u64,
         journal: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Uploaded> {
-        let served = self.persist(store, |store| match store.size_of(self.name.into())? {
-            Some(_) => self.named_already(store).map(Some),
-            None => Ok(None),
-        })?;
-        if let Some(tier) = served {
+        if let Some(tier) = self.served(store)? {
             return Ok(Uploaded { already_there: true, sent: Sent::default(), tier, repeated: false });
         }
         let mut sent = self.send(store, safe, journal)?;
-        let mut repeated = false;
-        let tier = match self.verify(store) {
+        let (tier, again) = self.make_sure(store, journal)?;
+        if let Some(again) = again {
+            sent = Sent { sent: sent.sent + again.sent, reconnected: sent.reconnected + again.reconnected, ..again };
+        }
+        self.give_name(store)?;
+        Ok(Uploaded { already_there: false, sent, tier, repeated: again.is_some() })
+    }
+
+    /// How sure it is that the place has the content under its final name already; none if nothing has the name, a
+    /// conflict if something else has it.
+    pub fn served(&self, store: &mut dyn RemoteStore) -> Result<Option<Tier>> {
+        self.persist(store, |store| match store.size_of(self.name.into())? {
+            Some(_) => self.named_already(store).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    /// Verifies what was sent, and sends it once more where it is not what it should be; what was sent again, then.
+    pub fn make_sure(
+        &self,
+        store: &mut dyn RemoteStore,
+        journal: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<(Tier, Option<Sent>)> {
+        match self.verify(store) {
             Err(error) if error.kind() == Kind::Corrupt => {
                 // Not what was sent, or not what was meant to be sent?
                 self.content.check(self.progress, self.cancel)?;
                 self.progress.warn(format!("{}: sent again, since {error}", store.place()));
-                repeated = true;
                 journal(0)?;
                 let again = self.send(store, 0, journal)?;
-                sent =
-                    Sent { sent: sent.sent + again.sent, reconnected: sent.reconnected + again.reconnected, ..again };
-                self.verify(store)?
+                Ok((self.verify(store)?, Some(again)))
             }
-            other => other?,
-        };
-        self.give_name(store)?;
-        Ok(Uploaded { already_there: false, sent, tier, repeated })
+            other => Ok((other?, None)),
+        }
     }
 
     /// Sends what is missing under the temporary name; a lost connection is made anew.

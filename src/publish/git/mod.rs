@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::progress::{Cancel, Progress};
@@ -89,6 +91,17 @@ pub struct Tip {
     pub commit: Option<String>,
     /// The asked paths, with their bytes where they exist.
     pub files: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// One content that a file has had in the history of the branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The newest commit that has it.
+    pub commit: String,
+    /// When that was committed, in seconds since 1970.
+    pub at: i64,
+    /// What it held.
+    pub text: String,
 }
 
 /// How publishing ended, short of an error.
@@ -231,6 +244,14 @@ impl Git {
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
         match self.ask(Operation::Read { paths })? {
             Answer::Tip { commit, files } => Ok(Tip { commit, files }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What a text file has held in the history of the branch as it is now, the newest first, at most so many of them.
+    pub fn history(&self, path: &str, most: usize) -> Result<Vec<Version>> {
+        match self.ask(Operation::History { path: path.to_owned(), most })? {
+            Answer::Versions(versions) => Ok(versions),
             other => Err(unexpected(&other)),
         }
     }

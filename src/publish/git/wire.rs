@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, Credential, Git, GitAddress, Release};
+use super::{Claim, Credential, Git, GitAddress, Release, Version};
 use crate::error::{Error, Kind, Result};
 use crate::ssh::Trusted;
 use crate::vocab::{Digest, ReleaseNumber};
@@ -41,6 +41,7 @@ pub(super) enum Offer {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Operation {
     Read { paths: Vec<String> },
+    History { path: String, most: usize },
     Publish(Release),
     Replace { subject: String, changes: BTreeMap<String, Option<Vec<u8>>>, expected: BTreeMap<String, Option<Digest>> },
     Claim(ClaimOrder),
@@ -51,7 +52,7 @@ pub(super) enum Operation {
 impl Operation {
     pub(super) fn verb(&self) -> &'static str {
         match self {
-            Self::Read { .. } => "read",
+            Self::Read { .. } | Self::History { .. } => "read",
             Self::Publish(_) | Self::Replace { .. } => "publish to",
             Self::Claim(_) => "claim a release beside",
             Self::DropClaim(_) => "give a claim back beside",
@@ -82,6 +83,7 @@ impl From<&Claim> for ClaimOrder {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Tip { commit: Option<String>, files: BTreeMap<String, Option<Vec<u8>>> },
+    Versions(Vec<Version>),
     New { commit: String, tries: u32 },
     Already { commit: String },
     Conflict { highest: ReleaseNumber },

@@ -9,6 +9,7 @@ mod client;
 mod credentials;
 
 use hyper::{Method, StatusCode};
+use sha2::Digest as _;
 
 use super::content::Content;
 use super::name::{Entry, RemoteName, Temporary};
@@ -40,6 +41,17 @@ impl Web {
         let mut web = Self { client, path: folder.path.clone(), place, takes_pieces: None };
         web.reconnect()?;
         Ok(web)
+    }
+
+    /// The folder of a server that need not know WebDAV.
+    pub(super) fn open_for_reading(
+        folder: &WebFolder,
+        access: &Access,
+        place: String,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let client = Client::new(folder, access, &place, cancel)?;
+        Ok(Self { client, path: folder.path.clone(), place, takes_pieces: None })
     }
 
     fn path(&self, entry: Entry<'_>) -> String {
@@ -148,6 +160,17 @@ impl Web {
         }
     }
 
+    /// Removes a file; whether there was one.
+    fn delete(&mut self, entry: Entry<'_>) -> Result<bool> {
+        let path = self.path(entry);
+        let answer = self.ask(&Method::DELETE, &path, &[])?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => Ok(true),
+            _ => Err(self.refused(&answer, &format!("cannot remove `{}`", entry.text()))),
+        }
+    }
+
     fn look_for_room(&mut self) -> Result<Answer> {
         let body = r#"<?xml version="1.0"?><propfind xmlns="DAV:"><prop><quota-available-bytes/></prop></propfind>"#;
         let method = Method::from_bytes(b"PROPFIND").map_err(|error| Error::new(Kind::Failed, error.to_string()))?;
@@ -231,13 +254,31 @@ impl RemoteStore for Web {
         if tier != Tier::ReadBack {
             return Ok(None);
         }
+        let mut hash = sha2::Sha256::new();
+        self.read(entry, size, progress, &mut |bytes| {
+            hash.update(bytes);
+            Ok(())
+        })?;
+        Ok(Some(Digest::from_bytes(hash.finalize().into())))
+    }
+
+    fn read(
+        &mut self,
+        entry: Entry<'_>,
+        size: u64,
+        progress: &Progress,
+        taker: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let path = self.path(entry);
         let mut stage = progress.stage(format!("reading back {}", entry.text()), Some(size), Unit::Bytes);
-        let (answer, digest) = self.client.hash(&path, size, &mut |count| stage.advance(count))?;
-        if answer.status != StatusCode::OK {
-            return Err(self.refused(&answer, &format!("cannot read back `{}`", entry.text())));
+        let answer = self.client.read(&path, size, &mut |bytes| {
+            stage.advance(bytes.len() as u64);
+            taker(bytes)
+        })?;
+        if answer.status == StatusCode::OK {
+            return Ok(());
         }
-        Ok(Some(digest))
+        Err(self.refused(&answer, &format!("cannot read back `{}`", entry.text())))
     }
 
     fn rename_noclobber(&mut self, temporary: &Temporary, name: &RemoteName) -> Result<()> {
@@ -252,13 +293,11 @@ impl RemoteStore for Web {
     }
 
     fn remove_temporary(&mut self, temporary: &Temporary) -> Result<bool> {
-        let path = self.path(temporary.into());
-        let answer = self.ask(&Method::DELETE, &path, &[])?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            _ => Err(self.refused(&answer, &format!("cannot remove `{temporary}`"))),
-        }
+        self.delete(temporary.into())
+    }
+
+    fn remove(&mut self, name: &RemoteName) -> Result<bool> {
+        self.delete(name.into())
     }
 
     fn reconnect(&mut self) -> Result<()> {

@@ -2,8 +2,6 @@
 
 use std::io::Read as _;
 
-use sha2::Digest as _;
-
 use super::super::name::Entry;
 use super::{Open, Sftp};
 use crate::error::Result;
@@ -38,12 +36,17 @@ impl Sftp {
         Ok(found)
     }
 
-    /// Reads the file back and hashes it here.
-    pub(super) fn read_back(&mut self, entry: Entry<'_>, size: u64, progress: &Progress) -> Result<Digest> {
+    /// Reads the file back; its bytes go to `taker`.
+    pub(super) fn read_back(
+        &mut self,
+        entry: Entry<'_>,
+        size: u64,
+        progress: &Progress,
+        taker: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let path = self.path(entry);
         let what = format!("cannot read back `{}`", entry.text());
         let mut stage = progress.stage(format!("reading back {}", entry.text()), Some(size), Unit::Bytes);
-        let mut hash = sha2::Sha256::new();
         let mut buffer = vec![0; 1 << 20];
         let opened = self.opened()?.ask(|sftp| sftp.open(&path));
         let mut file = opened.map_err(|stop| self.failed(stop, &what))?;
@@ -53,7 +56,7 @@ impl Sftp {
             let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let read = self.opened()?.connection.drive(|_| file.read(&mut buffer[..wanted]));
             let count = read.map_err(|stop| self.failed(stop, &what))?;
-            hash.update(&buffer[..count]);
+            taker(&buffer[..count])?;
             stage.advance(count as u64);
             left -= count as u64;
             if count == 0 || left == 0 {
@@ -61,8 +64,7 @@ impl Sftp {
             }
         }
         let closed = self.opened()?.connection.drive(|_| file.close());
-        closed.map_err(|stop| self.failed(stop, &what))?;
-        Ok(Digest::from_bytes(hash.finalize().into()))
+        closed.map_err(|stop| self.failed(stop, &what))
     }
 }
 

@@ -9,6 +9,7 @@ mod write;
 
 use std::path::PathBuf;
 
+use sha2::Digest as _;
 use ssh2::{ErrorCode, File, OpenFlags, OpenType, RenameFlags};
 
 use super::content::Content;
@@ -145,6 +146,20 @@ impl Sftp {
     }
 }
 
+impl Sftp {
+    /// Removes a file; whether there was one.
+    fn unlink(&mut self, entry: Entry<'_>) -> Result<bool> {
+        let path = self.path(entry);
+        let open = self.opened()?;
+        open.part = None;
+        match open.ask(|sftp| sftp.unlink(&path)) {
+            Ok(()) => Ok(true),
+            Err(Stop::Answer { code: Some(code), .. }) if NO_SUCH_FILE.contains(&code) => Ok(false),
+            Err(stop) => Err(self.failed(stop, &format!("cannot remove `{}`", entry.text()))),
+        }
+    }
+}
+
 impl RemoteStore for Sftp {
     fn place(&self) -> &str {
         &self.place
@@ -235,7 +250,14 @@ impl RemoteStore for Sftp {
     fn hash(&mut self, entry: Entry<'_>, size: u64, tier: Tier, progress: &Progress) -> Result<Option<Digest>> {
         match tier {
             Tier::RemoteHash => self.remote_hash(entry, size, progress),
-            Tier::ReadBack => self.read_back(entry, size, progress).map(Some),
+            Tier::ReadBack => {
+                let mut hash = sha2::Sha256::new();
+                self.read_back(entry, size, progress, &mut |bytes| {
+                    hash.update(bytes);
+                    Ok(())
+                })?;
+                Ok(Some(Digest::from_bytes(hash.finalize().into())))
+            }
             Tier::Size => Ok(None),
         }
     }
@@ -250,14 +272,21 @@ impl RemoteStore for Sftp {
     }
 
     fn remove_temporary(&mut self, temporary: &Temporary) -> Result<bool> {
-        let path = self.path(temporary.into());
-        let open = self.opened()?;
-        open.part = None;
-        match open.ask(|sftp| sftp.unlink(&path)) {
-            Ok(()) => Ok(true),
-            Err(Stop::Answer { code: Some(code), .. }) if NO_SUCH_FILE.contains(&code) => Ok(false),
-            Err(stop) => Err(self.failed(stop, &format!("cannot remove `{temporary}`"))),
-        }
+        self.unlink(temporary.into())
+    }
+
+    fn remove(&mut self, name: &RemoteName) -> Result<bool> {
+        self.unlink(name.into())
+    }
+
+    fn read(
+        &mut self,
+        entry: Entry<'_>,
+        size: u64,
+        progress: &Progress,
+        taker: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.read_back(entry, size, progress, taker)
     }
 
     fn reconnect(&mut self) -> Result<()> {

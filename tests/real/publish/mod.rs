@@ -3,7 +3,7 @@
 mod contract;
 mod kill;
 mod login;
-mod servers;
+pub(crate) mod servers;
 mod sftp;
 mod watched;
 mod web;
@@ -122,10 +122,10 @@ impl<'a> Run<'a> {
 }
 
 /// A file system of its own, unmounted with this value.
-struct Small<'a>(&'a Path);
+pub(crate) struct Small<'a>(&'a Path);
 
 impl<'a> Small<'a> {
-    fn mount(folder: &'a Path, size: &str) -> Self {
+    pub(crate) fn mount(folder: &'a Path, size: &str) -> Self {
         require_root();
         succeed(program("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "castoff-test"]).arg(folder));
         Self(folder)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{program, succeed};
 
 /// Waits until the condition holds.
-pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(60), "waited 60 s for {what}");
@@ -37,28 +37,28 @@ impl Drop for Running {
 }
 
 /// A new key pair without a passphrase; the private file.
-pub(super) fn key(folder: &Path, name: &str, kind: &str) -> PathBuf {
+pub(crate) fn key(folder: &Path, name: &str, kind: &str) -> PathBuf {
     let file = folder.join(name);
     succeed(program("ssh-keygen").args(["-q", "-N", "", "-C", name, "-t", kind, "-f"]).arg(&file));
     file
 }
 
 /// The line of a public key, without its comment.
-pub(super) fn public(file: &Path) -> String {
+pub(crate) fn public(file: &Path) -> String {
     let text = std::fs::read_to_string(file.with_extension("pub")).unwrap();
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// An OpenSSH server on a free port of the loopback, with host keys and one user's key of its own.
-pub(super) struct Sshd {
+pub(crate) struct Sshd {
     folder: tempfile::TempDir,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     process: Mutex<Option<Running>>,
 }
 
 impl Sshd {
     /// A server; `more` is added to its configuration.
-    pub(super) fn start(more: &str) -> Self {
+    pub(crate) fn start(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all("/run/sshd").unwrap();
         for kind in ["ed25519", "ecdsa", "rsa"] {
@@ -89,23 +89,23 @@ impl Sshd {
         until("sshd", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A new folder to publish to.
-    pub(super) fn target(&self, name: &str) -> PathBuf {
+    pub(crate) fn target(&self, name: &str) -> PathBuf {
         let folder = self.path(name);
         std::fs::create_dir_all(&folder).unwrap();
         folder
     }
 
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap()
     }
 
     /// A known_hosts file that trusts the server's key of this type at these ports.
-    pub(super) fn known_hosts(&self, kind: &str, ports: &[u16]) -> PathBuf {
+    pub(crate) fn known_hosts(&self, kind: &str, ports: &[u16]) -> PathBuf {
         let line = public(&self.path(&format!("host_{kind}")));
         let text: String = ports.iter().map(|port| format!("[127.0.0.1]:{port} {line}\n")).collect();
         let file = self.path(&format!("known_hosts_{kind}_{}", ports[0]));
@@ -114,7 +114,7 @@ impl Sshd {
     }
 
     /// Lets another key in.
-    pub(super) fn authorize(&self, key: &Path) {
+    pub(crate) fn authorize(&self, key: &Path) {
         let mut text = std::fs::read_to_string(self.path("authorized")).unwrap();
         text += &std::fs::read_to_string(key.with_extension("pub")).unwrap();
         std::fs::write(self.path("authorized"), text).unwrap();
@@ -122,21 +122,21 @@ impl Sshd {
 }
 
 /// Apache with WebDAV below `/dav/`, which only `me` with the password may use.
-pub(super) struct Apache {
+pub(crate) struct Apache {
     folder: tempfile::TempDir,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     _process: Running,
 }
 
-pub(super) const PASSWORD: &str = "canary-of-the-password";
+pub(crate) const PASSWORD: &str = "canary-of-the-password";
 
 impl Apache {
-    pub(super) fn start(tls: bool) -> Self {
+    pub(crate) fn start(tls: bool) -> Self {
         Self::start_with(tls, "")
     }
 
     /// A server; `more` is added to its configuration.
-    pub(super) fn start_with(tls: bool, more: &str) -> Self {
+    pub(crate) fn start_with(tls: bool, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         for name in ["dav", "logs", "locks"] {
@@ -175,7 +175,7 @@ impl Apache {
         apache
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
@@ -214,8 +214,8 @@ fn configuration(path: &Path, port: u16, tls: bool) -> String {
 }
 
 /// A proxy to one port: it delays, counts, holds back replies and cuts.
-pub(super) struct Proxy {
-    pub(super) port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     state: Arc<State>,
 }
 
@@ -230,7 +230,7 @@ struct State {
 }
 
 impl Proxy {
-    pub(super) fn to(port: u16) -> Self {
+    pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
         let state = Arc::new(State { cut_at: AtomicU64::new(u64::MAX), ..State::default() });
@@ -251,19 +251,19 @@ impl Proxy {
         Self { port: own, state }
     }
 
-    pub(super) fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.state.sent.load(Ordering::SeqCst)
     }
 
-    pub(super) fn cut_at(&self, bytes: u64) {
+    pub(crate) fn cut_at(&self, bytes: u64) {
         self.state.cut_at.store(bytes, Ordering::SeqCst);
     }
 
-    pub(super) fn hold_replies(&self, hold: bool) {
+    pub(crate) fn hold_replies(&self, hold: bool) {
         self.state.hold_replies.store(hold, Ordering::SeqCst);
     }
 
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.state.cut();
     }
 }

@@ -68,6 +68,22 @@ impl<F: FnMut(&'static str) + Send> RemoteStore for Watched<F> {
         self.inner.remove_temporary(temporary)
     }
 
+    fn remove(&mut self, name: &RemoteName) -> Result<bool> {
+        (self.before)("remove");
+        self.inner.remove(name)
+    }
+
+    fn read(
+        &mut self,
+        entry: Entry<'_>,
+        size: u64,
+        progress: &Progress,
+        taker: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        (self.before)("read");
+        self.inner.read(entry, size, progress, taker)
+    }
+
     fn reconnect(&mut self) -> Result<()> {
         (self.before)("reconnect");
         self.inner.reconnect()

@@ -8,6 +8,7 @@ mod claim;
 mod clone;
 mod commit;
 mod connect;
+mod history;
 mod intact;
 mod publish;
 
@@ -56,6 +57,7 @@ fn serve(request: &Request) -> Result<Answer> {
 fn operate(request: &Request, clone: &Clone<'_>) -> Result<Answer> {
     match &request.operation {
         Operation::Read { paths } => read(clone, paths),
+        Operation::History { path, most } => history::history(clone, path, *most),
         Operation::Publish(release) => publish::publish(clone, release),
         Operation::Replace { subject, changes, expected } => publish::replace(clone, subject, changes, expected),
         Operation::Claim(order) => claim::claim(clone, order),
