@@ -17,7 +17,7 @@ use crate::vocab::Value;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The keys whose value is a tree of its own, which need not be known here.
-const TREES: [&str; 2] = ["settings", "release.flavors"];
+const TREES: [&str; 3] = ["settings", "release.flavors", "release.targets"];
 
 /// The keys and values of the file; an unknown, doubled or nameless one is an error with its line.
 pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>> {

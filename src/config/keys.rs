@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size};
+use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size, release};
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -121,6 +121,26 @@ pub const KEYS: &[Key] = &[
         set: |config, text| path(text).map(|value| config.lxc_path = value),
         get: |config| Value::from(config.lxc_path.display().to_string()),
     },
+    release::TARGETS,
+    release::BRANCH,
+    release::GIT_IDENTITY_FILE,
+    release::GIT_KNOWN_HOSTS,
+    release::CHECKOUT,
+    release::AUTHOR,
+    release::SSH_CONFIGURATION,
+    release::SIGNING_KEY,
+    release::SIGNING_PASSPHRASE_FILE,
+    release::SIGNING_AGENT,
+    release::ALLOWED_SIGNERS,
+    release::PRINCIPAL,
+    release::MINISIGN_KEY,
+    release::MINISIGN_PASSWORD_FILE,
+    release::PUBLIC_URL,
+    release::PUBLIC_WAIT,
+    release::EXPIRES_DAYS,
+    release::RESERVE,
+    release::SLOTS,
+    release::KEEP,
     Key {
         name: "release.flavors",
         environment: "CASTOFF_RELEASE_FLAVORS",
@@ -398,7 +418,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Lays a map over another: maps in both are joined, whatever else is replaced.
-fn lay_over(below: &mut Map, above: &Value) {
+pub(super) fn lay_over(below: &mut Map, above: &Value) {
     for (key, value) in above.as_map().into_iter().flatten() {
         match (below.get_mut(key), value) {
             (Some(Value::Map(inner)), Value::Map(_)) => lay_over(inner, value),
@@ -410,11 +430,11 @@ fn lay_over(below: &mut Map, above: &Value) {
 }
 
 /// What the text says, or none for `none`.
-fn maybe<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+pub(super) fn maybe<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
     if text == "none" { Ok(None) } else { parse(text).map(Some) }
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -422,19 +442,19 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     // A relative state folder would be another one in every working directory.
     if text.starts_with('/') { Ok(PathBuf::from(text)) } else { Err(format!("`{text}` is not an absolute path")) }
 }
 
-fn at_least_one(text: &str) -> Result<u32, String> {
+pub(super) fn at_least_one(text: &str) -> Result<u32, String> {
     match number(text)? {
         0 => Err("0 is too few".to_owned()),
         value => Ok(value),
     }
 }
 
-fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+pub(super) fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("`{text}` is not a whole number in range"))
 }
 
@@ -447,7 +467,7 @@ fn word_or_none(text: &str) -> Option<String> {
     (text != "none").then(|| text.to_owned())
 }
 
-fn shown(path: Option<&PathBuf>) -> Value {
+pub(super) fn shown(path: Option<&PathBuf>) -> Value {
     Value::from(path.map(|path| path.display().to_string()))
 }
 

@@ -12,6 +12,7 @@
 mod daemon;
 mod file;
 mod keys;
+mod release;
 mod size;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use crate::vocab::{Map, MinionId, Value, nearest};
 
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
+pub use release::Release;
 pub use size::parse_size;
 
 /// Which engine a bare image name means.
@@ -68,6 +70,8 @@ pub struct Config {
     pub lxc_path: PathBuf,
     /// Flavours of releases as they are configured, by name.
     pub release_flavors: Map,
+    /// Targets, repository and keys of releases.
+    pub release: Release,
     /// The most jobs that run at once.
     pub jobs_parallel: u32,
     /// How often a job whose process died is run before it counts as failed.
@@ -166,6 +170,7 @@ impl Config {
             limit_layer_size: 64 << 30,
             lxc_path: PathBuf::from("/var/lib/lxc"),
             release_flavors: Map::new(),
+            release: Release::default(),
             jobs_parallel: half_of_the_processors(),
             jobs_attempts: 3,
             jobs_keep_days: 30,
