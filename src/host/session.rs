@@ -79,7 +79,7 @@ fn send(pid: i32, signal: Signal, is_meant: impl FnOnce() -> Result<bool>) -> Re
 }
 
 /// The kernel's id of this boot.
-fn boot() -> Result<String> {
+pub fn boot() -> Result<String> {
     Ok(super::fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned())
 }
 

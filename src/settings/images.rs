@@ -23,6 +23,9 @@ pub const DEFAULT_ROOT: &str = "/srv/makina-states";
 /// Where releases are uploaded to.
 pub const SFTP_URL: &str = "frs.sourceforge.net:/home/frs/project/makinacorpus/makina-states";
 
+/// Where releases are announced.
+pub const GIT_URL: &str = "ssh://github.com/makinacorpus/makina-states";
+
 /// Where releases are downloaded from.
 pub const IMAGE_URL: &str = "https://downloads.sourceforge.net/makinacorpus/makina-states/{img}-{flavor}-{ver}.tar.xz";
 
@@ -53,7 +56,7 @@ pub(super) fn bare_defaults(sftp_user: Option<&Traced>) -> Traced {
     let members = [
         ("root", default(Value::from(DEFAULT_ROOT))),
         ("kvm", default(Value::map([("images", empty())]))),
-        ("git_url", default(Value::from("ssh://github.com/makinacorpus/makina-states"))),
+        ("git_url", default(Value::from(GIT_URL))),
         ("sftp_url", default(Value::from(SFTP_URL))),
         ("sftp_user", sftp_user.cloned().unwrap_or_else(|| default(Value::from("kiorky")))),
         ("lxc", default(lxc)),
