@@ -7,7 +7,7 @@
 //! ```text
 //! 11 cli  daemon                               translate and call; no domain rules; terminal sink of the event stream · HTTP
 //! 10 function                                  the table; arguments; dispatch
-//!  9 release                                   from a container to a whole archive with its hashes: flavours, snapshot, ACLs, hygiene
+//!  9 release                                   from a container to whole files, and on to what consumers see; the journal of it
 //!  8 publish                                   publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)

@@ -1,0 +1,58 @@
+//! Who may work: one release of an image and flavour at a time, a few uploads to one host. The kernel's locks die with
+//! their owner; what stands in the files is for messages only.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use super::Setup;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::host::{fs, session};
+use crate::publish::Target;
+use crate::vocab::{Flavour, OsImage};
+
+/// How often a free slot is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The lock of an image and flavour; whoever else wants it hears so at once.
+pub(super) fn release(setup: &Setup, image: &OsImage, flavour: &Flavour) -> Result<fs::Lock> {
+    let folder = setup.folder().join("locks").join(image.as_str());
+    fs::create_dir_all(&folder, 0o700)?;
+    let path = folder.join(format!("{flavour}.lock"));
+    let Some(lock) = fs::Lock::try_exclusive(&path)? else {
+        let owner = String::from_utf8_lossy(&fs::read_at_most(&path, 4096)?).trim().escape_debug().to_string();
+        let error = Error::new(Kind::Conflict, format!("busy: `{image}/{flavour}` is being released already"));
+        let error = if owner.is_empty() { error } else { error.caused_by(owner) };
+        return Err(error.hint("wait for the other run to end; `castoff call release.status` shows how far it is"));
+    };
+    let owner = format!("process {} of boot {}\n", std::process::id(), session::boot()?);
+    fs::create_in_place(&path, false)?
+        .write_all(owner.as_bytes())
+        .context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(lock)
+}
+
+/// A slot for uploads to the target's host, once one is free; none for a folder of this machine.
+pub(super) fn slot(setup: &Setup, target: &Target) -> Result<Option<fs::Lock>> {
+    let host = match target {
+        Target::Directory(_) => return Ok(None),
+        Target::Sftp { host, .. } => host.host.as_str(),
+        Target::Web(folder) => folder.host.as_str(),
+    };
+    // A host's name may be an address with colons; nothing in it leads out of the folder.
+    let host = host.replace(['/', ':'], "_");
+    let folder = setup.folder().join("slots");
+    fs::create_dir_all(&folder, 0o700)?;
+    let mut told = false;
+    loop {
+        for slot in 1..=setup.slots {
+            if let Some(lock) = fs::Lock::try_exclusive(&folder.join(format!("{host}.{slot}.lock")))? {
+                return Ok(Some(lock));
+            }
+        }
+        if !told {
+            setup.progress.line(format!("{} uploads to {host} are under way: waiting for one to end", setup.slots));
+            told = true;
+        }
+        setup.cancel.sleep(LOOK)?;
+    }
+}
