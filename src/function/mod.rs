@@ -17,6 +17,7 @@ mod long;
 mod masking;
 mod mc_cloud_images;
 mod release;
+mod releases;
 mod salt;
 mod settings;
 mod store;
@@ -43,6 +44,7 @@ const GROUPS: &[&[Function]] = &[
     job::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,
     release::FUNCTIONS,
+    releases::FUNCTIONS,
     settings::FUNCTIONS,
     store::FUNCTIONS,
     sys::FUNCTIONS,
