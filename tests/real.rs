@@ -59,6 +59,9 @@ mod publish;
 mod races;
 #[path = "real/readme.rs"]
 mod readme;
+#[cfg(all(feature = "sftp", feature = "git"))]
+#[path = "real/release/mod.rs"]
+mod release;
 #[path = "real/salt.rs"]
 mod salt;
 #[path = "real/salt_glue.rs"]
