@@ -12,7 +12,7 @@
 //!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
-//!  4 oci  sandbox  sign  config  ssh           formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up
+//!  4 oci  sandbox  sign  config  ssh  http     formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up · HTTP client
 //!  3 rootfs  manifest  schedule                entries, ACLs, tar, flatten, walk/unpack · release manifest + patch graph · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
 //!  1 vocab                                     Digest, Reference, ImageName, Value
@@ -27,6 +27,7 @@ pub mod engine;
 pub mod error;
 pub mod function;
 pub mod host;
+pub mod http;
 pub mod job;
 pub mod manifest;
 pub mod oci;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{Error, Kind, Result};
+use crate::http::{in_brackets, percent_decoded};
 use crate::ssh::Jump;
 
 /// A place to publish to.
@@ -190,32 +191,6 @@ impl WebFolder {
             path: if path.is_empty() { "/".to_owned() } else { format!("/{path}/") },
         })
     }
-}
-
-/// A host as it stands in a URL: an IPv6 address in brackets.
-pub(super) fn in_brackets(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
-}
-
-fn percent_decoded(text: &str) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        if *first != b'%' {
-            bytes.push(*first);
-            rest = after;
-            continue;
-        }
-        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        bytes.push(
-            digits
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-                .ok_or("a `%` is not followed by two hex digits")?,
-        );
-        rest = &after[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8")
 }
 
 #[cfg(test)]

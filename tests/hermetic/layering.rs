@@ -20,6 +20,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("sign", 4),
     ("config", 4),
     ("ssh", 4),
+    ("http", 4),
     ("store", 5),
     ("pillar", 5),
     ("job", 5),

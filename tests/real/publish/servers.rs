@@ -225,6 +225,10 @@ struct State {
     sent: AtomicU64,
     /// All connections are cut when `sent` reaches this, once.
     cut_at: AtomicU64,
+    /// Bytes that went to clients.
+    received: AtomicU64,
+    /// All connections are cut when `received` reaches this, once.
+    cut_received_at: AtomicU64,
     hold_replies: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -233,7 +237,11 @@ impl Proxy {
     pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
-        let state = Arc::new(State { cut_at: AtomicU64::new(u64::MAX), ..State::default() });
+        let state = Arc::new(State {
+            cut_at: AtomicU64::new(u64::MAX),
+            cut_received_at: AtomicU64::new(u64::MAX),
+            ..State::default()
+        });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -253,6 +261,14 @@ impl Proxy {
 
     pub(crate) fn sent(&self) -> u64 {
         self.state.sent.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.state.received.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn cut_received_at(&self, bytes: u64) {
+        self.state.cut_received_at.store(bytes, Ordering::SeqCst);
     }
 
     pub(crate) fn cut_at(&self, bytes: u64) {
@@ -284,15 +300,14 @@ impl State {
             while !up && self.hold_replies.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            if up {
-                let sent = self.sent.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
-                let cut_at = self.cut_at.load(Ordering::SeqCst);
-                if sent >= cut_at
-                    && self.cut_at.compare_exchange(cut_at, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-                {
-                    self.cut();
-                    return;
-                }
+            let (counter, limit) =
+                if up { (&self.sent, &self.cut_at) } else { (&self.received, &self.cut_received_at) };
+            let carried = counter.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
+            let cut_at = limit.load(Ordering::SeqCst);
+            if carried >= cut_at && limit.compare_exchange(cut_at, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
+                self.cut();
+                return;
             }
             if to.write_all(&buffer[..count]).is_err() {
                 break;

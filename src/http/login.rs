@@ -1,6 +1,7 @@
 //! Whom to trust and who we are: certificate authorities, and the password or token in its file.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use hyper::header::HeaderValue;
@@ -8,19 +9,28 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::super::open::Access;
-use super::super::target::WebFolder;
 use crate::error::{Error, Kind, Result};
 use crate::host::fs;
 use crate::vocab::Secret;
 
+/// What a configuration says about a server besides its address.
+#[derive(Clone, Debug, Default)]
+pub struct Login {
+    /// The user, if there is one.
+    pub user: Option<String>,
+    /// A file with the user's password, or with a bearer token if there is no user.
+    pub secret_file: Option<PathBuf>,
+    /// A file with the certificate authorities to trust instead of the machine's.
+    pub authorities: Option<PathBuf>,
+}
+
 /// TLS as the target says: its own authorities, else the machine's.
-pub(super) fn configuration(access: &Access) -> Result<ClientConfig> {
+pub(super) fn configuration(login: &Login) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let wrong = |error: &dyn std::fmt::Display| {
         Error::new(Kind::Usage, "the certificate authorities cannot be read").caused_by(error.to_string())
     };
-    if let Some(path) = &access.authorities {
+    if let Some(path) = &login.authorities {
         for certificate in CertificateDer::pem_slice_iter(&fs::read(path)?) {
             let certificate = certificate.map_err(|error| wrong(&error))?;
             roots.add(certificate).map_err(|error| wrong(&error))?;
@@ -40,9 +50,9 @@ pub(super) fn configuration(access: &Access) -> Result<ClientConfig> {
 }
 
 /// The header that says who we are, if the target says it.
-pub(super) fn authorization(folder: &WebFolder, access: &Access) -> Result<Option<Secret<HeaderValue>>> {
-    let Some(path) = &access.secret_file else {
-        return match &folder.user {
+pub(super) fn authorization(login: &Login) -> Result<Option<Secret<HeaderValue>>> {
+    let Some(path) = &login.secret_file else {
+        return match &login.user {
             None => Ok(None),
             Some(user) => Err(Error::new(Kind::Usage, format!("there is no file with the password of `{user}`"))),
         };
@@ -57,7 +67,7 @@ pub(super) fn authorization(folder: &WebFolder, access: &Access) -> Result<Optio
     }
     let text = Secret::new(fs::read_text(path)?);
     let secret = text.reveal().trim_end_matches(['\r', '\n']);
-    let header = match &folder.user {
+    let header = match &login.user {
         Some(user) => {
             let pair = format!("{user}:{secret}");
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))

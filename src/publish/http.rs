@@ -4,11 +4,6 @@
 //! know that form answers with an error, or takes the piece for the whole file; both show in the size that HEAD tells
 //! after the second piece, and the file is then sent in one request.
 
-mod body;
-mod client;
-mod credentials;
-
-use hyper::{Method, StatusCode};
 use sha2::Digest as _;
 
 use super::content::Content;
@@ -17,10 +12,9 @@ use super::open::{Access, MAKE_FOLDER};
 use super::remote::{RemoteStore, Space, Tier, Written};
 use super::target::WebFolder;
 use crate::error::{Error, Kind, Result};
+use crate::http::{Answer, Client, Login, Method, Outgoing, Server, StatusCode};
 use crate::progress::{Cancel, Progress, Unit};
 use crate::vocab::Digest;
-use body::Outgoing;
-use client::{Answer, Client};
 
 /// Bytes in one piece.
 const PIECE: u64 = 16 << 20;
@@ -37,7 +31,13 @@ pub(super) struct Web {
 impl Web {
     /// Looks whether the server answers for the folder.
     pub(super) fn open(folder: &WebFolder, access: &Access, place: String, cancel: &Cancel) -> Result<Self> {
-        let client = Client::new(folder, access, &place, cancel)?;
+        let server = Server { tls: folder.tls, host: folder.host.clone(), port: folder.port };
+        let login = Login {
+            user: folder.user.clone(),
+            secret_file: access.secret_file.clone(),
+            authorities: access.authorities.clone(),
+        };
+        let client = Client::new(&server, &login, &place, cancel)?;
         let mut web = Self { client, path: folder.path.clone(), place, takes_pieces: None };
         web.reconnect()?;
         Ok(web)
@@ -63,8 +63,7 @@ impl Web {
     }
 
     /// What an answer that is not the hoped-for one means.
-    fn refused(&self, answer: &Answer, what: &str) -> Error {
-        let status = answer.status;
+    fn refused(&self, status: StatusCode, what: &str) -> Error {
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PAYLOAD_TOO_LARGE => Kind::Refused,
             StatusCode::NOT_FOUND => Kind::NotFound,
@@ -104,7 +103,9 @@ impl Web {
         let range = format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), content.size());
         let whole = part == (0..content.size());
         let headers: &[(&str, &str)] = if whole { &[] } else { &[("content-range", &range)] };
-        let body = Outgoing::Part { content: content.reopened()?, from: part.start, to: part.end };
+        let own = content.reopened()?;
+        let read = Box::new(move |buffer: &mut [u8], offset: u64| own.read_at(buffer, offset));
+        let body = Outgoing::Part { read, from: part.start, to: part.end };
         let mut gone = |count| told(Written::Gone(part.start + count));
         self.client.ask(&Method::PUT, &path, headers, body, &mut gone)
     }
@@ -126,7 +127,7 @@ impl Web {
                 return Ok(false);
             }
             if !answer.status.is_success() {
-                return Err(self.refused(&answer, &format!("cannot write `{temporary}`")));
+                return Err(self.refused(answer.status, &format!("cannot write `{temporary}`")));
             }
             let there = self.size_of(temporary.into())?.unwrap_or(0);
             if there < to {
@@ -151,12 +152,16 @@ impl Web {
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 let path = self.path.clone();
                 let answer = self.ask(&Method::OPTIONS, &path, &[])?;
-                if answer.status.is_success() { Ok(()) } else { Err(self.refused(&answer, "cannot use the folder")) }
+                if answer.status.is_success() {
+                    Ok(())
+                } else {
+                    Err(self.refused(answer.status, "cannot use the folder"))
+                }
             }
             StatusCode::NOT_FOUND => {
                 Err(Error::new(Kind::NotFound, format!("there is no folder {}", self.place)).hint(MAKE_FOLDER))
             }
-            _ => Err(self.refused(&answer, "cannot use the folder")),
+            _ => Err(self.refused(answer.status, "cannot use the folder")),
         }
     }
 
@@ -167,7 +172,7 @@ impl Web {
         match answer.status {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => Ok(true),
-            _ => Err(self.refused(&answer, &format!("cannot remove `{}`", entry.text()))),
+            _ => Err(self.refused(answer.status, &format!("cannot remove `{}`", entry.text()))),
         }
     }
 
@@ -191,7 +196,7 @@ impl RemoteStore for Web {
             return Ok(None);
         }
         if answer.status != StatusCode::OK {
-            return Err(self.refused(&answer, &format!("cannot look at `{}`", entry.text())));
+            return Err(self.refused(answer.status, &format!("cannot look at `{}`", entry.text())));
         }
         // Apache tells no size of an empty file here, only with the file itself.
         let length = match answer.length {
@@ -240,7 +245,7 @@ impl RemoteStore for Web {
         }
         let answer = self.put(temporary, content, 0..content.size(), told)?;
         if !answer.status.is_success() {
-            return Err(self.refused(&answer, &format!("cannot write `{temporary}`")));
+            return Err(self.refused(answer.status, &format!("cannot write `{temporary}`")));
         }
         told(Written::Safe(content.size()))
     }
@@ -271,14 +276,18 @@ impl RemoteStore for Web {
     ) -> Result<()> {
         let path = self.path(entry);
         let mut stage = progress.stage(format!("reading back {}", entry.text()), Some(size), Unit::Bytes);
-        let answer = self.client.read(&path, size, &mut |bytes| {
+        let mut seen = 0;
+        // No more than one piece beyond the size is taken: a server may serve without end.
+        let head = self.client.get(&path, &[], &mut |head| Ok(head.status == StatusCode::OK), &mut |bytes| {
             stage.advance(bytes.len() as u64);
-            taker(bytes)
+            taker(bytes)?;
+            seen += bytes.len() as u64;
+            Ok(seen <= size)
         })?;
-        if answer.status == StatusCode::OK {
+        if head.status == StatusCode::OK {
             return Ok(());
         }
-        Err(self.refused(&answer, &format!("cannot read back `{}`", entry.text())))
+        Err(self.refused(head.status, &format!("cannot read back `{}`", entry.text())))
     }
 
     fn rename_noclobber(&mut self, temporary: &Temporary, name: &RemoteName) -> Result<()> {
@@ -289,7 +298,7 @@ impl RemoteStore for Web {
         if answer.status.is_success() {
             return Ok(());
         }
-        Err(self.refused(&answer, &format!("cannot rename `{temporary}` to `{name}`")))
+        Err(self.refused(answer.status, &format!("cannot rename `{temporary}` to `{name}`")))
     }
 
     fn remove_temporary(&mut self, temporary: &Temporary) -> Result<bool> {

@@ -8,22 +8,35 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::super::content::Content;
 use crate::error::{Error, Result};
 
 /// Bytes read at a time.
 const PIECE: usize = 256 << 10;
 
+/// Fills a buffer with what stands at an offset; less at the end only.
+pub type Reader = Box<dyn Fn(&mut [u8], u64) -> Result<usize> + Send>;
+
 /// What a request carries.
-pub(super) enum Outgoing {
+pub enum Outgoing {
+    /// Nothing.
     Nothing,
+    /// A text.
     Text(&'static str),
-    /// The content's bytes from one offset to another.
+    /// The bytes from one offset to another.
     Part {
-        content: Content,
+        /// Reads them.
+        read: Reader,
+        /// The first one.
         from: u64,
+        /// The one behind the last.
         to: u64,
     },
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Outgoing({} bytes)", self.length())
+    }
 }
 
 impl Outgoing {
@@ -57,14 +70,14 @@ impl PartBody {
                 Some(Ok(Bytes::from_static(text.as_bytes())))
             }
             Outgoing::Part { from, to, .. } if from == to => None,
-            Outgoing::Part { content, from, to } => {
+            Outgoing::Part { read, from, to } => {
                 let length = usize::try_from(to - from).unwrap_or(PIECE).min(PIECE);
                 let mut bytes = vec![0; length];
-                if let Err(error) = content.read_at(&mut bytes, from) {
+                if let Err(error) = read(&mut bytes, from) {
                     return Some(Err(error));
                 }
                 self.gone.fetch_add(length as u64, Ordering::Relaxed);
-                self.outgoing = Outgoing::Part { content, from: from + length as u64, to };
+                self.outgoing = Outgoing::Part { read, from: from + length as u64, to };
                 Some(Ok(bytes.into()))
             }
         }

@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::super::open::Access;
-use super::super::target::{WebFolder, in_brackets};
 use super::body::{Outgoing, PartBody};
-use super::credentials::{authorization, configuration};
+use super::login::{Login, authorization, configuration};
+use super::url::{Server, in_brackets};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::progress::Cancel;
 use crate::vocab::Secret;
@@ -25,21 +24,43 @@ use crate::vocab::Secret;
 /// Without an answer, or a byte of one, for so long the server counts as gone; what is on its way to a slow line, and an
 /// answer that waits for a disk, have longer.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How often a wait looks whether somebody asked to stop.
+const LOOK: Duration = Duration::from_millis(200);
 const STALL: Duration = Duration::from_mins(2);
 const ANSWER: Duration = Duration::from_mins(10);
 /// Answers that are read as text are no longer.
 const LONGEST_TEXT: usize = 64 << 10;
 
+/// What an answer begins with.
+#[derive(Debug)]
+pub struct Head {
+    /// The status.
+    pub status: StatusCode,
+    /// The length that the server says the body has.
+    pub length: Option<u64>,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// A header's text; none if it is not there or not text.
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
 /// What came back.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
     /// The length that the server says the file has.
-    pub(super) length: Option<u64>,
-    pub(super) body: Vec<u8>,
+    pub length: Option<u64>,
+    /// The body, cut at 64 KiB.
+    pub body: Vec<u8>,
 }
 
 /// Requests to one server.
-pub(super) struct Client {
+pub struct Client {
     runtime: tokio::runtime::Runtime,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     host: String,
@@ -49,33 +70,40 @@ pub(super) struct Client {
     cancel: Cancel,
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Client({})", self.place)
+    }
+}
+
 impl Client {
-    pub(super) fn new(folder: &WebFolder, access: &Access, place: &str, cancel: &Cancel) -> Result<Self> {
+    /// A client of this server; `place` names it in errors.
+    pub fn new(server: &Server, login: &Login, place: &str, cancel: &Cancel) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context(|| "cannot start the HTTP client")?;
-        let tls = if folder.tls {
-            let name = ServerName::try_from(folder.host.clone()).map_err(|error| {
-                Error::new(Kind::Usage, format!("`{}` is no server name", folder.host)).caused_by(error)
+        let tls = if server.tls {
+            let name = ServerName::try_from(server.host.clone()).map_err(|error| {
+                Error::new(Kind::Usage, format!("`{}` is no server name", server.host)).caused_by(error)
             })?;
-            Some((TlsConnector::from(Arc::new(configuration(access)?)), name))
+            Some((TlsConnector::from(Arc::new(configuration(login)?)), name))
         } else {
             None
         };
         Ok(Self {
             runtime,
             tls,
-            host: folder.host.clone(),
-            port: folder.port,
-            authorization: authorization(folder, access)?,
+            host: server.host.clone(),
+            port: server.port,
+            authorization: authorization(login)?,
             place: place.to_owned(),
             cancel: cancel.clone(),
         })
     }
 
     /// `https://host:port`.
-    pub(super) fn origin(&self) -> String {
+    pub fn origin(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.authority())
     }
@@ -89,7 +117,7 @@ impl Client {
     }
 
     /// One request; `told` hears how many bytes of its body have gone out.
-    pub(super) fn ask(
+    pub fn ask(
         &self,
         method: &Method,
         path: &str,
@@ -112,25 +140,28 @@ impl Client {
         })
     }
 
-    /// GET; its bytes go to `taker` if the answer is 200, no more than one piece beyond `size`.
-    pub(super) fn read(&self, path: &str, size: u64, taker: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Answer> {
+    /// GET. `judge` sees how the answer begins and says whether its body is wanted; `take` gets that as it comes and says
+    /// whether there is to be more. A body that breaks off before its announced end is an error.
+    pub fn get(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        judge: &mut dyn FnMut(&Head) -> Result<bool>,
+        take: &mut dyn FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<Head> {
         self.runtime.block_on(async {
-            let headers = [("accept-encoding", "identity")];
+            let headers = [headers, &[("accept-encoding", "identity")]].concat();
             let response = self.send(&Method::GET, path, &headers, Outgoing::Nothing, &mut |_| Ok(())).await?;
-            let answer = Answer::of(&response);
-            if answer.status != StatusCode::OK {
-                return Ok(answer);
-            }
-            let mut body = response.into_body();
-            let mut seen = 0;
-            while let Some(bytes) = self.next(&mut body).await? {
-                taker(&bytes)?;
-                seen += bytes.len() as u64;
-                if seen > size {
-                    break;
+            let head = Head::of(&response);
+            if judge(&head)? {
+                let mut body = response.into_body();
+                while let Some(bytes) = self.next(&mut body).await? {
+                    if !take(&bytes)? {
+                        break;
+                    }
                 }
             }
-            Ok(answer)
+            Ok(head)
         })
     }
 
@@ -222,13 +253,16 @@ impl Client {
     }
 
     async fn next(&self, body: &mut Incoming) -> Result<Option<Bytes>> {
+        let mut heard = Instant::now();
         loop {
             self.cancel.check()?;
-            match tokio::time::timeout(SILENCE, body.frame()).await {
+            match tokio::time::timeout(LOOK, body.frame()).await {
+                Err(_) if heard.elapsed() < SILENCE => {}
                 Err(_) => return Err(self.unavailable(format!("no sign of life for {} s", SILENCE.as_secs()))),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(error))) => return Err(self.unavailable(error)),
                 Ok(Some(Ok(frame))) => {
+                    heard = Instant::now();
                     if let Ok(bytes) = frame.into_data() {
                         return Ok(Some(bytes));
                     }
@@ -251,6 +285,13 @@ impl Client {
 
     fn unavailable(&self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::new(Kind::Unavailable, format!("{} does not answer", self.place)).caused_by(cause)
+    }
+}
+
+impl Head {
+    fn of<B>(response: &Response<B>) -> Self {
+        let Answer { status, length, .. } = Answer::of(response);
+        Self { status, length, headers: response.headers().clone() }
     }
 }
 
