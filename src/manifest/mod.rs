@@ -18,7 +18,7 @@ mod address;
 mod compat;
 mod names;
 mod parse;
-mod patches;
+mod patch;
 mod route;
 mod rules;
 
@@ -33,7 +33,7 @@ pub use address::Address;
 pub use compat::{Md5, Paths, commit_subject, md5_file, parse_md5_file, parse_version_file, version_file};
 pub use names::{archive_name, parse_archive_name, patch_name};
 pub use parse::MANIFEST_LIMIT;
-pub use patches::{PATCH_PERCENT, worth_keeping};
+pub use patch::{PATCH_PERCENT, PatchLimits, apply, make, most_worth, worth_keeping};
 pub use route::{MOST_HOPS, Route, RouteLimits, route};
 pub use rules::{Expected, Highest, Verdict};
 
