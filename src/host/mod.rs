@@ -9,6 +9,7 @@ pub mod environment;
 pub mod exchange;
 pub mod fault;
 pub mod fs;
+pub mod links;
 pub mod process;
 pub mod random;
 pub mod session;

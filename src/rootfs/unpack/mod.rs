@@ -24,6 +24,26 @@ use crate::vocab::Value;
 
 pub use tree::Unpacker;
 
+use crate::error::Result;
+use crate::host;
+use std::path::Path;
+
+/// Removes a tree so that nobody who looks at its name finds half of it: it loses the name first.
+pub fn discard(tree: &Path) -> Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(tree.file_name().unwrap_or_default());
+    name.push(format!(".castoff-{}-old", std::process::id()));
+    let aside = host::fs::parent(tree).join(name);
+    host::fs::rename(tree, &aside)?;
+    host::fault::point("unpack.discard.aside");
+    remove::remove_tree(&aside)
+}
+
+/// Removes what killed unpackings and removals of any name left in a folder.
+pub fn sweep(folder: &Path) -> Result<()> {
+    staging::sweep(folder, b".")
+}
+
 /// How a tree is unpacked.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UnpackOptions {

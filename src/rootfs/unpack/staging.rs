@@ -126,10 +126,12 @@ fn is_mount_point(target: &Path, metadata: &std::fs::Metadata) -> Result<bool> {
     Ok(parent.is_some_and(|parent| parent.dev() != metadata.dev()))
 }
 
-/// Removes the folders that killed unpackings of this name left behind.
-fn sweep(parent: &Path, prefix: &[u8]) -> Result<()> {
+/// Removes the folders `PREFIX….castoff-…` that killed unpackings left behind.
+pub(super) fn sweep(parent: &Path, prefix: &[u8]) -> Result<()> {
     for name in host::fs::list(parent)? {
-        if !name.as_bytes().starts_with(prefix) {
+        let mark = b".castoff-";
+        let is_ours = name.as_bytes().windows(mark.len()).any(|part| part == mark);
+        if !is_ours || !name.as_bytes().starts_with(prefix) {
             continue;
         }
         let path = parent.join(&name);
