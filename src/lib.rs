@@ -9,7 +9,7 @@
 //! 10 function                                  the table; arguments; dispatch
 //!  9 release                                   from a container to whole files, and on to what consumers see; the journal of it
 //!  8 publish                                   publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
-//!  7 engine                                    pack pipeline over docker engine, embedded store, archives, lxc directories
+//!  7 engine  remote                            pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
 //!  4 oci  sandbox  sign  config  ssh  http     formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up · HTTP client
@@ -36,6 +36,7 @@ pub mod pillar;
 pub mod progress;
 pub mod publish;
 pub mod release;
+pub mod remote;
 pub mod rootfs;
 pub mod sandbox;
 pub mod schedule;

@@ -26,6 +26,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("job", 5),
     ("settings", 6),
     ("engine", 7),
+    ("remote", 7),
     ("publish", 8),
     ("release", 9),
     ("function", 10),
