@@ -7,7 +7,7 @@
 //! ```text
 //! 11 cli  daemon                               translate and call; no domain rules; terminal sink of the event stream · HTTP
 //! 10 function                                  the table; arguments; dispatch
-//!  9 release                                   from a container to whole files, and on to what consumers see; the journal of it
+//!  9 release  sync                             from a container to whole files, and on to what consumers see; the journal of it · hosts that follow releases
 //!  8 publish                                   publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
 //!  7 engine  remote                            pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
@@ -44,4 +44,5 @@ pub mod settings;
 pub mod sign;
 pub mod ssh;
 pub mod store;
+pub mod sync;
 pub mod vocab;

@@ -84,6 +84,9 @@ mod space;
 mod states;
 #[path = "real/store.rs"]
 mod store;
+#[cfg(feature = "sftp")]
+#[path = "real/sync/mod.rs"]
+mod sync;
 #[path = "real/tar.rs"]
 mod tar;
 #[path = "real/walk.rs"]

@@ -106,9 +106,22 @@ fn minion_data(path: &Path) -> Result<Map> {
 
 /// Calls a function without arguments and shows its result to a person.
 pub(super) fn shortcut(name: &str, config: &Config) -> Result<Exit> {
+    show(name, Request::default(), &Context::new(config.clone(), Progress::silent()))
+}
+
+/// Calls `sync.run` for these images and shows its result to a person, progress included.
+pub(super) fn sync(images: &[String], test: bool, config: &Config) -> Result<Exit> {
+    let mut request = Request::default();
+    if !images.is_empty() {
+        request.named.insert("images".to_owned(), Value::list(images).into());
+    }
+    request.named.insert("test".to_owned(), Value::from(test).into());
+    show("sync.run", request, &Context::new(config.clone(), listener(verbosity(None)?)))
+}
+
+fn show(name: &str, request: Request, context: &Context) -> Result<Exit> {
     logs::start(Verbosity::Normal);
-    let context = Context::new(config.clone(), Progress::silent());
-    let result = match function::dispatch(name, Request::default(), &context) {
+    let result = match function::dispatch(name, request, context) {
         Ok(result) => result,
         Err(error) => return explain(error, true),
     };

@@ -72,6 +72,7 @@ fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
         Command::Doctor => call::shortcut("sys.doctor", &config(&matches)?),
         Command::JobRun { id } => job::run(&id, &config(&matches)?),
         Command::Pillar(options) => Ok(pillar::pillar(&options, options::overrides(&matches))),
+        Command::Sync { images, test } => call::sync(&images, test, &config(&matches)?),
         Command::Completion { shell } => complete::print(shell),
     }
 }

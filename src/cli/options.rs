@@ -57,6 +57,14 @@ pub(super) enum Command {
     },
     /// Print a minion's pillar as one JSON document, for Salt's `cmd_yaml` and `cmd_json`
     Pillar(PillarOptions),
+    /// Bring the images this host follows to what is released: `sync.run`
+    Sync {
+        /// IMAGE/FLAVOUR, or IMAGE in every flavour; all that are followed where none is named
+        images: Vec<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        test: bool,
+    },
     /// Print the completion script of a shell
     Completion {
         /// The shell

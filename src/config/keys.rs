@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size, release};
+use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size, release, sync};
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -415,6 +415,22 @@ pub const KEYS: &[Key] = &[
             }))
         },
     },
+    sync::SOURCE,
+    sync::BRANCH,
+    sync::IMAGES,
+    sync::ALLOWED_SIGNERS,
+    sync::REVOKED_KEYS,
+    sync::SIGNER,
+    sync::FOLDER,
+    sync::KEEP,
+    sync::CACHE_SIZE,
+    sync::PATCH_LIMIT,
+    sync::ALLOW_EXPIRED,
+    sync::MIRROR,
+    sync::IDENTITY_FILE,
+    sync::KNOWN_HOSTS,
+    sync::SECRET_FILE,
+    sync::AUTHORITIES,
 ];
 
 /// Lays a map over another: maps in both are joined, whatever else is replaced.

@@ -14,6 +14,7 @@ mod file;
 mod keys;
 mod release;
 mod size;
+mod sync;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
 pub use release::Release;
 pub use size::parse_size;
+pub use sync::Sync;
 
 /// Which engine a bare image name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,6 +96,8 @@ pub struct Config {
     pub compat: bool,
     /// The strongest layers of image settings, weakest first, each with where it came from.
     pub settings: Vec<(Origin, Value)>,
+    /// What this host follows, and how.
+    pub sync: Sync,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -183,6 +187,7 @@ impl Config {
             on_error: OnError::Fail,
             compat: false,
             settings: Vec::new(),
+            sync: Sync::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }

@@ -21,6 +21,7 @@ mod releases;
 mod salt;
 mod settings;
 mod store;
+mod sync;
 mod sys;
 mod test;
 mod words;
@@ -47,6 +48,7 @@ const GROUPS: &[&[Function]] = &[
     releases::FUNCTIONS,
     settings::FUNCTIONS,
     store::FUNCTIONS,
+    sync::FUNCTIONS,
     sys::FUNCTIONS,
     test::FUNCTIONS,
 ];

@@ -29,6 +29,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("remote", 7),
     ("publish", 8),
     ("release", 9),
+    ("sync", 9),
     ("function", 10),
     ("cli", 11),
     ("daemon", 11),
