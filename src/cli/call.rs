@@ -116,7 +116,7 @@ pub(super) fn sync(images: &[String], test: bool, config: &Config) -> Result<Exi
         request.named.insert("images".to_owned(), Value::list(images).into());
     }
     request.named.insert("test".to_owned(), Value::from(test).into());
-    show("sync.run", request, &Context::new(config.clone(), listener(verbosity(None)?)))
+    show("sync.run", request, &Context::new(config.clone(), Progress::new(listener(verbosity(None)?))))
 }
 
 fn show(name: &str, request: Request, context: &Context) -> Result<Exit> {

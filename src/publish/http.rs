@@ -28,16 +28,20 @@ pub(super) struct Web {
     takes_pieces: Option<bool>,
 }
 
+fn client(folder: &WebFolder, access: &Access, place: &str, cancel: &Cancel) -> Result<Client> {
+    let server = Server { tls: folder.tls, host: folder.host.clone(), port: folder.port };
+    let login = Login {
+        user: folder.user.clone(),
+        secret_file: access.secret_file.clone(),
+        authorities: access.authorities.clone(),
+    };
+    Client::new(&server, &login, place, cancel)
+}
+
 impl Web {
     /// Looks whether the server answers for the folder.
     pub(super) fn open(folder: &WebFolder, access: &Access, place: String, cancel: &Cancel) -> Result<Self> {
-        let server = Server { tls: folder.tls, host: folder.host.clone(), port: folder.port };
-        let login = Login {
-            user: folder.user.clone(),
-            secret_file: access.secret_file.clone(),
-            authorities: access.authorities.clone(),
-        };
-        let client = Client::new(&server, &login, &place, cancel)?;
+        let client = client(folder, access, &place, cancel)?;
         let mut web = Self { client, path: folder.path.clone(), place, takes_pieces: None };
         web.reconnect()?;
         Ok(web)
@@ -50,7 +54,7 @@ impl Web {
         place: String,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let client = Client::new(folder, access, &place, cancel)?;
+        let client = client(folder, access, &place, cancel)?;
         Ok(Self { client, path: folder.path.clone(), place, takes_pieces: None })
     }
 
