@@ -10,7 +10,7 @@ use crate::host::fs;
 use crate::release::archive::{self, Order, Report};
 use crate::release::hygiene::{Allowed, Hygiene};
 use crate::release::snapshot::{self, Method, Snapshot};
-use crate::release::{Chosen, Flavours, Recipe, Roots, acls};
+use crate::release::{self, Chosen, Flavours, Recipe, Roots, acls};
 use crate::rootfs::Limits;
 use crate::settings;
 use crate::vocab::{Flavour, Key, Map, OsImage, ReleaseNumber, Value};
@@ -336,7 +336,7 @@ fn make(call: &Call, context: &Context) -> Result<std::result::Result<(Report, V
     if call.test {
         return preview(&order, snapshot, context).map(Err);
     }
-    let _lock = archive::lock(state, &subject.image, &subject.recipe.name)?;
+    let _lock = release::lock(state, &subject.image, &subject.recipe.name)?;
     snapshot::with(&snapshot, &context.progress, |frozen| {
         let report = archive::archive(&order, frozen, &context.progress)?;
         Ok(Ok((report, frozen.to_value())))

@@ -2,6 +2,7 @@
 //! their owner; what stands in the files is for messages only.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Setup;
@@ -13,9 +14,9 @@ use crate::vocab::{Flavour, OsImage};
 /// How often a free slot is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The lock of an image and flavour; whoever else wants it hears so at once.
-pub(super) fn release(setup: &Setup, image: &OsImage, flavour: &Flavour) -> Result<fs::Lock> {
-    let folder = setup.folder().join("locks").join(image.as_str());
+/// The lock of an image and flavour below the state folder; whoever else wants it hears so at once.
+pub fn lock(state: &Path, image: &OsImage, flavour: &Flavour) -> Result<fs::Lock> {
+    let folder = state.join("release/locks").join(image.as_str());
     fs::create_dir_all(&folder, 0o700)?;
     let path = folder.join(format!("{flavour}.lock"));
     let Some(lock) = fs::Lock::try_exclusive(&path)? else {

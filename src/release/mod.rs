@@ -48,6 +48,7 @@ pub use freight::{Archived, ArchivedFile, Freight};
 pub use inspect::inspect;
 pub use journal::{Journal, Record, Subject};
 pub use journals::{Journals, KEPT};
+pub use lock::lock;
 pub use look::{history, manifest_of, status};
 pub use pattern::Pattern;
 pub use prune::{Pruned, prune};

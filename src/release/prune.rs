@@ -23,7 +23,7 @@ pub struct Pruned {
 /// Removes the files of all but the last `keep` releases from every target; with `dry` only says which.
 pub fn prune(setup: &Setup, image: &OsImage, flavour: &Flavour, keep: u32, dry: bool) -> Result<Pruned> {
     // No release of this host begins while it is decided what nobody needs.
-    let _lock = lock::release(setup, image, flavour)?;
+    let _lock = lock::lock(setup.state(), image, flavour)?;
     let (kept, old) = sorted(setup, image, flavour, keep)?;
     let mut pruned = Pruned { kept, removed: BTreeMap::new() };
     for target in &setup.targets {

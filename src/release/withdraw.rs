@@ -30,7 +30,7 @@ pub fn withdraw(
     number: ReleaseNumber,
     dry: bool,
 ) -> Result<Option<String>> {
-    let _lock = if dry { None } else { Some(lock::release(setup, image, flavour)?) };
+    let _lock = if dry { None } else { Some(lock::lock(setup.state(), image, flavour)?) };
     let standing = Standing::read(setup, image, flavour)?;
     if standing.withdrawn == Some(number) && standing.version.is_none() && standing.manifest.is_none() {
         return Ok(standing.commit);

@@ -116,7 +116,9 @@ fn the_library_it_links_comes_along(castoff: &Castoff, root: &Path) {
     let package = owner.split(':').next().unwrap();
     let folder = castoff.scratch().join("library");
     std::fs::create_dir(&folder).unwrap();
-    succeed(program("apt-get").args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(&folder));
+    succeed(
+        program("apt-get").args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]).current_dir(&folder),
+    );
     let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     std::fs::copy(file, root.join("library.deb")).unwrap();
     succeed(program("chroot").arg(root).args(["dpkg", "-i", "/library.deb"]));

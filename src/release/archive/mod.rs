@@ -172,16 +172,6 @@ pub(super) fn beside(path: &Path, compression: Compression) -> PathBuf {
     path.with_file_name(format!("{stem}{}", compression.suffix()))
 }
 
-/// The lock under which an image's flavour is released: whoever else wants it hears so at once.
-pub fn lock(state: &Path, image: &OsImage, flavour: &Flavour) -> Result<fs::Lock> {
-    let folder = state.join("release/locks");
-    fs::create_dir_all(&folder, 0o700)?;
-    fs::Lock::try_exclusive(&folder.join(format!("{image}-{flavour}.lock")))?.ok_or_else(|| {
-        Error::new(Kind::Conflict, format!("`{image}` in the flavour `{flavour}` is being released already"))
-            .hint("wait for the other run to end")
-    })
-}
-
 /// The archive that castoff recorded for this path, if its files still are what was recorded.
 pub fn recorded(order: &Order<'_>, progress: &Progress) -> Result<Option<Archived>> {
     let name = (order.image, &order.recipe.name, order.number);

@@ -18,7 +18,7 @@ impl<'a> Begun<'a> {
     /// Takes the lock, fetches the branch, ends what earlier runs left, and chooses the number: an earlier run's that can
     /// go on, else the one after the highest that the branch, the journals and this host's own version file know.
     pub fn begin(setup: &'a Setup, image: &OsImage, flavour: &Flavour, local: Option<ReleaseNumber>) -> Result<Self> {
-        let lock = lock::release(setup, image, flavour)?;
+        let lock = lock::lock(setup.state(), image, flavour)?;
         let standing = Standing::read(setup, image, flavour)?;
         let mut going_on: Option<ReleaseNumber> = None;
         for number in setup.journals.open_numbers(image, flavour)? {

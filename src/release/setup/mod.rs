@@ -102,6 +102,11 @@ impl Setup {
         })
     }
 
+    /// castoff's state folder.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// castoff's folder for releases.
     pub fn folder(&self) -> PathBuf {
         self.state.join("release")
