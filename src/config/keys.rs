@@ -141,6 +141,8 @@ pub const KEYS: &[Key] = &[
     release::RESERVE,
     release::SLOTS,
     release::KEEP,
+    release::PATCHES,
+    release::PATCH_LIMIT,
     Key {
         name: "release.flavors",
         environment: "CASTOFF_RELEASE_FLAVORS",

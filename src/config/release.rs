@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys::{Key, at_least_one, boolean, lay_over, maybe, number, path, shown};
+use super::parse_size;
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -50,6 +51,10 @@ pub struct Release {
     pub slots: u32,
     /// How many releases' files prune leaves.
     pub keep: u32,
+    /// From how many earlier releases patches are published.
+    pub patches: u32,
+    /// The largest tar that patches are made for.
+    pub patch_limit: u64,
 }
 
 impl Default for Release {
@@ -75,6 +80,8 @@ impl Default for Release {
             reserve: false,
             slots: 2,
             keep: 3,
+            patches: 3,
+            patch_limit: 1 << 30,
         }
     }
 }
@@ -273,6 +280,24 @@ pub(super) const KEEP: Key = Key {
     doc: "`release.prune` leaves the files of this many releases, and of every release that shares them",
     set: |config, text| at_least_one(text).map(|value| config.release.keep = value),
     get: |config| Value::from(config.release.keep),
+};
+
+pub(super) const PATCHES: Key = Key {
+    name: "release.patches",
+    environment: "CASTOFF_RELEASE_PATCHES",
+    accepts: "a whole number",
+    doc: "A release carries patches from so many earlier releases whose archives are still on this host",
+    set: |config, text| number(text).map(|value| config.release.patches = value),
+    get: |config| Value::from(config.release.patches),
+};
+
+pub(super) const PATCH_LIMIT: Key = Key {
+    name: "release.patch_limit",
+    environment: "CASTOFF_RELEASE_PATCH_LIMIT",
+    accepts: "bytes, or a number with a unit such as `1GiB`",
+    doc: "No patch is made for tars that are larger: making one takes up to three times as much memory",
+    set: |config, text| parse_size(text).map(|value| config.release.patch_limit = value),
+    get: |config| Value::from(config.release.patch_limit),
 };
 
 fn text_of(text: &str) -> Result<String, String> {

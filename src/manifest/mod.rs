@@ -136,6 +136,17 @@ pub struct Manifest {
     pub setuid: BTreeSet<PrivilegedPath>,
 }
 
+/// A file that a manifest names, whatever it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// Its name.
+    pub name: &'a FileName,
+    /// Its bytes.
+    pub size: u64,
+    /// The digest of its bytes.
+    pub sha256: Digest,
+}
+
 /// A whole second since 1970, written as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
@@ -187,6 +198,13 @@ impl Manifest {
         bytes.push(b'\n');
         Self::parse(&bytes)?;
         Ok(bytes)
+    }
+
+    /// Every file that it names: the archives, then the patches.
+    pub fn files(&self) -> impl Iterator<Item = Listed<'_>> {
+        let archives = self.artefacts.iter().map(|file| Listed { name: &file.name, size: file.size, sha256: file.sha256 });
+        let patches = self.patches.iter().map(|patch| Listed { name: &patch.name, size: patch.size, sha256: patch.sha256 });
+        archives.chain(patches)
     }
 
     /// The `.tar.xz`, which every manifest has.

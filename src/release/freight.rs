@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::manifest::{Artefact, Compression, Content, Manifest, Md5, PrivilegedPath, archive_name};
-use crate::vocab::{DiffId, Digest, Flavour, OsImage, ReleaseNumber};
+use super::archive;
+use crate::error::{Error, Result};
+use crate::manifest::{
+    Artefact, Compression, Content, Manifest, Md5, Patch, PatchCodec, PrivilegedPath, archive_name, patch_name,
+};
+use crate::vocab::{DiffId, Digest, FileName, Flavour, OsImage, ReleaseNumber};
 
 /// A whole archive on this host, with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct Archived {
     pub files: Vec<ArchivedFile>,
     /// Files in it with setuid, setgid or capabilities.
     pub privileged: BTreeSet<PrivilegedPath>,
+    /// Cheaper ways to its tar for those who hold an older one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<ArchivedPatch>,
 }
 
 /// One file of an archive.
@@ -39,6 +45,74 @@ pub struct ArchivedFile {
     pub md5: Md5,
 }
 
+/// A file that makes the archive's bare tar of an older one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchivedPatch {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The bare tar it starts from.
+    pub from: DiffId,
+    /// Its bytes.
+    pub size: u64,
+    /// The digest of its bytes.
+    pub sha256: Digest,
+}
+
+/// A file on its way to the targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parcel {
+    /// What it is called there.
+    pub(super) name: FileName,
+    /// Where it is on this host.
+    pub(super) path: PathBuf,
+    /// Its bytes.
+    pub(super) size: u64,
+    /// The digest of its bytes.
+    pub(super) sha256: Digest,
+}
+
+impl Archived {
+    /// Everything that goes to the targets under this number, archives first.
+    pub(super) fn parcels(&self, image: &OsImage, flavour: &Flavour, number: ReleaseNumber) -> Result<Vec<Parcel>> {
+        let file = |file: &ArchivedFile| {
+            let ArchivedFile { path, compression, size, sha256, .. } = file.clone();
+            Ok(Parcel { name: archive_name(image, flavour, number, compression)?, path, size, sha256 })
+        };
+        let patch = |patch: &ArchivedPatch| {
+            let ArchivedPatch { path, from, size, sha256 } = patch.clone();
+            Ok(Parcel { name: patch_name(image, flavour, number, from)?, path, size, sha256 })
+        };
+        self.files.iter().map(file).chain(self.patches.iter().map(patch)).collect()
+    }
+}
+
+impl TryFrom<&archive::Archived> for Archived {
+    type Error = Error;
+
+    fn try_from(made: &archive::Archived) -> Result<Self> {
+        let file = |artefact: &archive::Artefact| {
+            Ok(ArchivedFile {
+                path: artefact.path.clone(),
+                compression: match artefact.compression {
+                    archive::Compression::Xz => Compression::Xz,
+                    archive::Compression::Zstd { .. } => Compression::Zstd,
+                },
+                size: artefact.sums.size,
+                sha256: artefact.sums.sha256,
+                md5: artefact.sums.md5.parse()?,
+            })
+        };
+        Ok(Self {
+            diff_id: made.diff_id,
+            tar_size: made.tar_size,
+            tree: made.tree,
+            files: made.artefacts.iter().map(file).collect::<Result<_>>()?,
+            privileged: made.privileged.iter().cloned().map(PrivilegedPath).collect(),
+            patches: Vec::new(),
+        })
+    }
+}
+
 /// What is released.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,7 +126,7 @@ pub enum Freight {
 impl Freight {
     /// The manifest of this under a number, times and addresses still to be filled in.
     pub fn manifest(&self, image: &OsImage, flavour: &Flavour, number: ReleaseNumber) -> Result<Manifest> {
-        let (content, setuid) = match self {
+        let (content, setuid, patches) = match self {
             Self::New(archived) => {
                 let artefact = |file: &ArchivedFile| {
                     Ok(Artefact {
@@ -65,19 +139,32 @@ impl Freight {
                 };
                 let artefacts = archived.files.iter().map(artefact).collect::<Result<_>>()?;
                 let Archived { diff_id, tar_size, tree, .. } = *archived;
-                (Content { diff_id, tar_size, tree, artefacts }, archived.privileged.clone())
+                let patch = |patch: &ArchivedPatch| {
+                    Ok(Patch {
+                        from: patch.from,
+                        to: diff_id,
+                        to_size: tar_size,
+                        name: patch_name(image, flavour, number, patch.from)?,
+                        codec: PatchCodec::ZstdPatchFrom,
+                        size: patch.size,
+                        sha256: patch.sha256,
+                    })
+                };
+                let patches = archived.patches.iter().map(patch).collect::<Result<_>>()?;
+                (Content { diff_id, tar_size, tree, artefacts }, archived.privileged.clone(), patches)
             }
             Self::Again(old) => {
                 let Manifest { diff_id, tar_size, tree, .. } = **old;
-                (Content { diff_id, tar_size, tree, artefacts: old.artefacts.clone() }, old.setuid.clone())
+                let content = Content { diff_id, tar_size, tree, artefacts: old.artefacts.clone() };
+                (content, old.setuid.clone(), old.patches.clone())
             }
         };
         let mut manifest = Manifest::new(image.clone(), flavour.clone(), number, content);
-        manifest.setuid = setuid;
+        (manifest.setuid, manifest.patches) = (setuid, patches);
         Ok(manifest)
     }
 
-    /// The digests of its files, which say whether two are the same.
+    /// The digests of its archives, which say whether two are the same.
     pub fn digests(&self) -> BTreeSet<Digest> {
         match self {
             Self::New(archived) => archived.files.iter().map(|file| file.sha256).collect(),

@@ -57,7 +57,7 @@ pub fn inspect(path: &Path, limits: Limits, progress: &Progress) -> Result<Archi
         md5: Md5::from_bytes(packed.md5.finalize().into()),
         path,
     };
-    Ok(Archived { diff_id, tar_size, tree: diff_id.0, files: vec![file], privileged })
+    Ok(Archived { diff_id, tar_size, tree: diff_id.0, files: vec![file], privileged, patches: Vec::new() })
 }
 
 /// The file, its sums taken as it is read.

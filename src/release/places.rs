@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Setup;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{Address, Artefact};
+use crate::manifest::{Address, Listed};
 use crate::progress::Progress;
 use crate::publish::{Access, RemoteName, RemoteStore, Target, Tier, open_for_reading};
 
@@ -17,17 +17,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// Makes sure that the published file is what the manifest says; how sure.
 pub(super) fn confirm(
     store: &mut dyn RemoteStore,
-    artefact: &Artefact,
+    file: Listed<'_>,
     minimum: Tier,
     progress: &Progress,
 ) -> Result<Tier> {
-    let name: RemoteName = artefact.name.as_str().parse()?;
+    let name: RemoteName = file.name.as_str().parse()?;
     let place = store.place().to_owned();
     let wrong = |kind, what: String| Error::new(kind, format!("`{name}` at {place}: {what}"));
     match store.size_of((&name).into())? {
         None => return Err(wrong(Kind::NotFound, "it is not there".to_owned())),
-        Some(size) if size != artefact.size => {
-            return Err(wrong(Kind::Corrupt, format!("it has {size} bytes, not {}", artefact.size)));
+        Some(size) if size != file.size => {
+            return Err(wrong(Kind::Corrupt, format!("it has {size} bytes, not {}", file.size)));
         }
         Some(_) => {}
     }
@@ -37,10 +37,10 @@ pub(super) fn confirm(
         Tier::Size => &[Tier::RemoteHash],
     };
     for tier in tiers {
-        match store.hash((&name).into(), artefact.size, *tier, progress)? {
+        match store.hash((&name).into(), file.size, *tier, progress)? {
             None => {}
-            Some(found) if found == artefact.sha256 => return Ok(*tier),
-            Some(found) => return Err(wrong(Kind::Corrupt, format!("it is {found}, not {}", artefact.sha256))),
+            Some(found) if found == file.sha256 => return Ok(*tier),
+            Some(found) => return Err(wrong(Kind::Corrupt, format!("it is {found}, not {}", file.sha256))),
         }
     }
     if minimum == Tier::Size {
@@ -66,12 +66,12 @@ pub(super) fn open_address(setup: &Setup, address: &Address) -> Result<Box<dyn R
 }
 
 /// Waits until the whole file can be fetched from the address.
-pub(super) fn wait_for(setup: &Setup, address: &Address, artefact: &Artefact) -> Result<()> {
+pub(super) fn wait_for(setup: &Setup, address: &Address, file: Listed<'_>) -> Result<()> {
     let until = Instant::now() + setup.public_wait;
     let mut wait = FIRST_WAIT;
     loop {
         let found = open_address(setup, address)
-            .and_then(|mut store| confirm(store.as_mut(), artefact, Tier::ReadBack, &setup.progress));
+            .and_then(|mut store| confirm(store.as_mut(), file, Tier::ReadBack, &setup.progress));
         let error = match found {
             Ok(_) => return Ok(()),
             // A mirror that lags shows nothing, the beginning, or the file before.
@@ -81,12 +81,12 @@ pub(super) fn wait_for(setup: &Setup, address: &Address, artefact: &Artefact) ->
         if Instant::now() + wait > until {
             return Err(Error::new(
                 Kind::Unavailable,
-                format!("`{}` cannot be fetched from `{address}` yet", artefact.name),
+                format!("`{}` cannot be fetched from `{address}` yet", file.name),
             )
             .caused_by(error)
             .hint("what is announced stays as it is; run the same again once the mirrors have the file"));
         }
-        setup.progress.line(format!("waiting for `{}` at `{address}`: {error}", artefact.name));
+        setup.progress.line(format!("waiting for `{}` at `{address}`: {error}", file.name));
         setup.cancel.sleep(wait)?;
         wait = (wait * 2).min(LONGEST_WAIT);
     }

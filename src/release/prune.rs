@@ -70,9 +70,14 @@ fn sorted(
     let open = setup.journals.open_numbers(image, flavour)?;
     for number in setup.journals.numbers(image, flavour)? {
         let records = setup.journals.read(image, flavour, number)?;
-        let own = [Compression::Xz, Compression::Zstd].map(|kind| archive_name(image, flavour, number, kind));
+        let mut own = Vec::new();
+        for kind in [Compression::Xz, Compression::Zstd] {
+            own.push(archive_name(image, flavour, number, kind)?.to_string());
+        }
+        if let Some(freight) = Story(&records).freight()? {
+            own.extend(files(&freight.manifest(image, flavour, number)?));
+        }
         for name in own {
-            let name = name?.to_string();
             if open.contains(&number) {
                 kept.insert(name);
             } else if Story(&records).may_be_named() {
@@ -85,6 +90,5 @@ fn sorted(
 }
 
 fn files(manifest: &Manifest) -> Vec<String> {
-    let artefacts = manifest.artefacts.iter().map(|artefact| artefact.name.to_string());
-    artefacts.chain(manifest.patches.iter().map(|patch| patch.name.to_string())).collect()
+    manifest.files().map(|file| file.name.to_string()).collect()
 }

@@ -7,8 +7,10 @@ use sha2::Digest as _;
 use super::{Setup, Standing, places};
 use crate::error::{Error, Kind, Result};
 use crate::host::clock;
-use crate::manifest::{Artefact, Compression, Expected, Manifest, Md5, Moment, Paths, parse_md5_file};
-use crate::publish::{RemoteName, RemoteStore, open};
+use crate::manifest::{
+    Artefact, Compression, Expected, Listed, Manifest, Md5, Moment, Patch, Paths, parse_md5_file,
+};
+use crate::publish::{RemoteName, RemoteStore, Tier, open};
 use crate::vocab::{Digest, Flavour, OsImage, Value};
 
 /// The most memory for unpacking.
@@ -38,12 +40,20 @@ pub fn verify(setup: &Setup, image: &OsImage, flavour: &Flavour) -> Result<Value
             let place = target.target.to_string();
             note(artefact.name.as_str(), &place, with(&mut store, |store| fetched(setup, store, manifest, artefact)));
         }
+        for patch in &manifest.patches {
+            let place = target.target.to_string();
+            note(patch.name.as_str(), &place, with(&mut store, |store| patch_fetched(setup, store, patch)));
+        }
     }
     for address in &manifest.urls {
         let mut store = places::open_address(setup, address);
         for artefact in &manifest.artefacts {
             let place = address.of(&artefact.name);
             note(artefact.name.as_str(), &place, with(&mut store, |store| fetched(setup, store, manifest, artefact)));
+        }
+        for patch in &manifest.patches {
+            let place = address.of(&patch.name);
+            note(patch.name.as_str(), &place, with(&mut store, |store| patch_fetched(setup, store, patch)));
         }
     }
     let right = checks.iter().all(|(right, ..)| *right);
@@ -141,6 +151,13 @@ fn fetched(setup: &Setup, store: &mut dyn RemoteStore, manifest: &Manifest, arte
         return Err(Error::new(Kind::Corrupt, format!("`{name}` holds the tar {bare}, not {}", manifest.diff_id)));
     }
     Ok(packed.to_string())
+}
+
+/// Fetches one patch: its size and its digest. What it makes was looked at before it was published.
+fn patch_fetched(setup: &Setup, store: &mut dyn RemoteStore, patch: &Patch) -> Result<String> {
+    let listed = Listed { name: &patch.name, size: patch.size, sha256: patch.sha256 };
+    places::confirm(store, listed, Tier::ReadBack, &setup.progress)?;
+    Ok(patch.sha256.to_string())
 }
 
 /// The bare tar: hashed, and no longer than it may be.

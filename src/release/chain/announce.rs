@@ -81,8 +81,8 @@ impl Begun<'_> {
     /// Waits until the files are where hosts will look for them.
     pub(super) fn fetchable(&mut self, manifest: &Manifest) -> Result<()> {
         let Some(address) = &self.setup.public_url else { return Ok(()) };
-        for artefact in &manifest.artefacts {
-            places::wait_for(self.setup, address, artefact)?;
+        for file in manifest.files() {
+            places::wait_for(self.setup, address, file)?;
         }
         self.journal.append(State::Fetchable, Phase::Done, &json!({ "address": address.to_string() }))
     }

@@ -93,8 +93,8 @@ impl Begun<'_> {
 
     /// Reads the files again: what the disk or the memory made of them since is not released.
     fn check(&self, archived: &Archived) -> Result<()> {
-        for file in &archived.files {
-            Content::open(&file.path, file.size, file.sha256)?.check(&self.setup.progress, &self.setup.cancel)?;
+        for parcel in archived.parcels(&self.image, &self.flavour, self.number)? {
+            Content::open(&parcel.path, parcel.size, parcel.sha256)?.check(&self.setup.progress, &self.setup.cancel)?;
         }
         Ok(())
     }

@@ -79,5 +79,5 @@ fn files(
         return Ok(vec![(name.as_str().parse()?, None)]);
     };
     let manifest = freight.manifest(image, flavour, number)?;
-    manifest.artefacts.iter().map(|artefact| Ok((artefact.name.as_str().parse()?, Some(artefact.size)))).collect()
+    manifest.files().map(|file| Ok((file.name.as_str().parse()?, Some(file.size)))).collect()
 }

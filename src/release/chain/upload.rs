@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::{Attempt, Begun, Placed};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::manifest::{Artefact, Manifest, archive_name};
+use crate::manifest::Manifest;
 use crate::publish::{Content, RemoteName, RemoteStore, Temporary, Upload, open};
-use crate::release::freight::{Archived, ArchivedFile, Freight};
+use crate::release::freight::{Archived, Freight, Parcel};
 use crate::release::journal::Subject;
 use crate::release::state::{Phase, State};
 use crate::release::story::{Signed, Story};
@@ -63,12 +63,13 @@ impl Begun<'_> {
         let _slot = lock::slot(self.setup, &target.target)?;
         let setup = self.setup;
         let mut store = open(&target.target, &target.access, &setup.operator, &setup.cancel)?;
-        archived.files.iter().map(|file| self.upload(target, file, store.as_mut())).collect()
+        let parcels = archived.parcels(&self.image, &self.flavour, self.number)?;
+        parcels.iter().map(|parcel| self.upload(target, parcel, store.as_mut())).collect()
     }
 
-    fn upload(&mut self, target: &ReleaseTarget, file: &ArchivedFile, store: &mut dyn RemoteStore) -> Result<Placed> {
+    fn upload(&mut self, target: &ReleaseTarget, file: &Parcel, store: &mut dyn RemoteStore) -> Result<Placed> {
         let setup = self.setup;
-        let name: RemoteName = self.name(file)?;
+        let name: RemoteName = file.name.as_str().parse()?;
         let subject = Subject { target: target.name.clone(), file: name.to_string() };
         let content = Content::open(&file.path, file.size, file.sha256)?;
         let upload = Upload {
@@ -120,9 +121,9 @@ impl Begun<'_> {
         let setup = self.setup;
         let mut store = open(&target.target, &target.access, &setup.operator, &setup.cancel)?;
         let mut placed = Vec::new();
-        for artefact in &old.artefacts {
-            let tier = places::confirm(store.as_mut(), artefact, target.minimum, &setup.progress)?;
-            let Artefact { name, .. } = artefact;
+        for file in old.files() {
+            let tier = places::confirm(store.as_mut(), file, target.minimum, &setup.progress)?;
+            let name = file.name;
             let subject = Subject { target: target.name.clone(), file: name.to_string() };
             let said = json!({ "verified": tier.to_string(), "already_there": true });
             self.journal.append_about(&subject, State::Named, Phase::Done, &said)?;
@@ -142,15 +143,13 @@ impl Begun<'_> {
     pub(super) fn take_parts_back(&mut self, old: &Freight) -> Result<()> {
         let Freight::New(archived) = old else { return Ok(()) };
         let story = Story(self.journal.records());
+        let parcels = archived.parcels(&self.image, &self.flavour, self.number)?;
         for target in &self.setup.targets {
-            let begun = |file: &&ArchivedFile| -> Result<bool> {
-                let subject = Subject { target: target.name.clone(), file: self.name(file)?.to_string() };
-                Ok(story.last_about(&subject, State::Uploading, Phase::Intent).is_some())
-            };
             let mut files = Vec::new();
-            for file in &archived.files {
-                if begun(&file)? {
-                    files.push(Temporary::of(&self.name(file)?, &file.sha256));
+            for parcel in &parcels {
+                let subject = Subject { target: target.name.clone(), file: parcel.name.to_string() };
+                if story.last_about(&subject, State::Uploading, Phase::Intent).is_some() {
+                    files.push(Temporary::of(&parcel.name.as_str().parse()?, &parcel.sha256));
                 }
             }
             if files.is_empty() {
@@ -164,9 +163,5 @@ impl Begun<'_> {
             }
         }
         Ok(())
-    }
-
-    fn name(&self, file: &ArchivedFile) -> Result<RemoteName> {
-        archive_name(&self.image, &self.flavour, self.number, file.compression)?.as_str().parse()
     }
 }

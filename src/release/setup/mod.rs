@@ -16,7 +16,7 @@ pub use targets::ReleaseTarget;
 use super::journals::Journals;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::Address;
+use crate::manifest::{Address, PatchLimits};
 use crate::progress::{Cancel, Progress};
 use crate::publish::git::Git;
 use crate::ssh::{Files, Operator};
@@ -48,6 +48,10 @@ pub struct Setup {
     pub slots: u32,
     /// How many releases keep their files.
     pub keep: u32,
+    /// From how many earlier releases patches are made.
+    pub patches: u32,
+    /// The largest tar that patches are made for.
+    pub patch_limits: PatchLimits,
     /// Whose ssh configuration and keys are used.
     pub operator: Operator,
     /// Who hears how it goes.
@@ -87,6 +91,8 @@ impl Setup {
             reserve: release.reserve,
             slots: release.slots,
             keep: release.keep,
+            patches: release.patches,
+            patch_limits: PatchLimits { tar: release.patch_limit },
             operator,
             progress: progress.clone(),
             cancel: cancel.clone(),
