@@ -36,11 +36,23 @@ pub fn main(daemon: Daemon) -> ExitCode {
     if let Some(code) = crate::sandbox::entry(std::env::args_os()) {
         return code;
     }
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments = spelled_out(std::env::args_os().collect());
     ExitCode::from(stood_in_for(&arguments).and_then(|()| run(&arguments, daemon)).unwrap_or_else(|error| {
         output::complain(&error.render());
         error.kind().exit_code()
     }))
+}
+
+/// The arguments with `-all` as `-l all`, which is what the documentation of the original's releases writes: salt-call
+/// takes it for `-a`, and fails.
+fn spelled_out(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|command| command == "call") {
+        let options = arguments.iter_mut().skip(2).take_while(|argument| *argument != "--");
+        for argument in options.filter(|argument| *argument == "-all") {
+            *argument = OsString::from("-lall");
+        }
+    }
+    arguments
 }
 
 /// Refuses to be a program that castoff is to stand in for under a link of its name, and cannot yet.

@@ -20,6 +20,7 @@ mod release;
 mod releases;
 mod salt;
 mod settings;
+mod sf_release;
 mod store;
 mod sync;
 mod sys;
@@ -47,6 +48,7 @@ const GROUPS: &[&[Function]] = &[
     release::FUNCTIONS,
     releases::FUNCTIONS,
     settings::FUNCTIONS,
+    sf_release::FUNCTIONS,
     store::FUNCTIONS,
     sync::FUNCTIONS,
     sys::FUNCTIONS,

@@ -25,33 +25,33 @@ const OWN_FLAVOR: Argument = Argument::optional(
     Default::Null,
     "Accepted for the callers of the original, who name the flavour twice",
 );
-const METHOD: Argument = Argument::optional(
+pub(super) const METHOD: Argument = Argument::optional(
     "method",
     Accepts::Text,
     Default::Null,
     "How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report",
 );
-const LIVE: Argument = Argument::optional(
+pub(super) const LIVE: Argument = Argument::optional(
     "live",
     Accepts::Bool,
     Default::Bool(false),
     "Accept a container that is running: its files are copied in the middle of what its programs do",
 );
-const TMPDIR: Argument =
+pub(super) const TMPDIR: Argument =
     Argument::optional("tmpdir", Accepts::Path, Default::Null, "Folder for the snapshot; null: below the state folder");
-const ALLOW: Argument = Argument::optional(
+pub(super) const ALLOW: Argument = Argument::optional(
     "allow",
     Accepts::List,
     Default::Null,
     "What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive",
 );
-const FORCE: Argument = Argument::optional(
+pub(super) const FORCE: Argument = Argument::optional(
     "force",
     Accepts::Bool,
     Default::Bool(false),
     "Replace a file under the archive's name that castoff does not know",
 );
-const SCRIPT: Argument = Argument::optional(
+pub(super) const SCRIPT: Argument = Argument::optional(
     "snapshot",
     Accepts::Bool,
     Default::Bool(true),
@@ -214,12 +214,16 @@ fn flavour(call: &Call) -> Result<Flavour> {
 }
 
 /// The variables of a release, see `get_vars`.
-struct Variables(Map);
+pub(super) struct Variables(Map);
 
 impl Variables {
     fn of(call: &Call, context: &Context, flavour: &Flavour) -> Result<Self> {
-        let mut given = call.more.clone();
-        given.insert("container".into(), call.text("container")?.into());
+        Self::with(call.more.clone(), call.text("container")?, context, flavour)
+    }
+
+    /// Those of this container, with values that are given.
+    pub(super) fn with(mut given: Map, container: &str, context: &Context, flavour: &Flavour) -> Result<Self> {
+        given.insert("container".into(), container.into());
         given.insert("flavor".into(), flavour.to_string().into());
         given.entry("root".into()).or_insert_with(|| context.config.lxc_path.display().to_string().into());
         let found = context.settings.fresh(|service, base, files| {
@@ -232,14 +236,14 @@ impl Variables {
         }
     }
 
-    fn text(&self, name: &str) -> Result<&str> {
+    pub(super) fn text(&self, name: &str) -> Result<&str> {
         self.0.get(&Key::from(name)).and_then(Value::as_str).ok_or_else(|| {
             Error::new(Kind::Usage, format!("the variable `{name}` is not a text"))
                 .hint("`castoff call mc_cloud_images.get_vars` shows all variables")
         })
     }
 
-    fn number(&self, name: &str) -> Result<u32> {
+    pub(super) fn number(&self, name: &str) -> Result<u32> {
         match self.0.get(&Key::from(name)) {
             Some(Value::Int(number)) => u32::try_from(*number).map_err(|error| {
                 Error::new(Kind::Usage, format!("the variable `{name}` is {number}")).caused_by(error)
@@ -253,7 +257,7 @@ fn limits(context: &Context) -> Limits {
     Limits { entries: context.config.limit_entries, ..Limits::default() }
 }
 
-fn wanted<'a>(call: &Call, context: &'a Context, container: &'a LxcContainer) -> Result<Snapshot<'a>> {
+pub(super) fn wanted<'a>(call: &Call, context: &'a Context, container: &'a LxcContainer) -> Result<Snapshot<'a>> {
     Ok(Snapshot {
         container,
         state: &context.config.state_dir,

@@ -3,7 +3,7 @@
 use super::{Accepts, Argument, Call, Context, Default, Function};
 use crate::error::{Error, Kind, Result};
 use crate::progress::Cancel;
-use crate::release::{self, Begun, Freight, Options, Outcome, Setup};
+use crate::release::{self, Archived, Begun, Freight, Options, Outcome, Setup};
 use crate::rootfs::Limits;
 use crate::settings;
 use crate::vocab::{Flavour, Key, Map, OsImage, ReleaseNumber, Value};
@@ -175,7 +175,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// The settings of this machine.
-fn settings_of(context: &Context) -> Result<Value> {
+pub(super) fn settings_of(context: &Context) -> Result<Value> {
     let found = context.settings.fresh(|service, base, files| {
         let facts = service.facts_of(context.facts.as_ref(), base, files)?;
         settings::settings(&service.inputs(base, &facts, files))
@@ -183,7 +183,7 @@ fn settings_of(context: &Context) -> Result<Value> {
     Ok(found.into_value())
 }
 
-fn setup(context: &Context) -> Result<Setup> {
+pub(super) fn setup(context: &Context) -> Result<Setup> {
     Setup::of(&context.config, &settings_of(context)?, &context.progress, &Cancel::new())
 }
 
@@ -201,12 +201,25 @@ fn number(call: &Call) -> Result<ReleaseNumber> {
 
 fn publish(call: &Call, context: &Context) -> Result<Value> {
     let ((image, flavour), setup) = (names(call)?, setup(context)?);
-    let freight = Freight::New(release::inspect(&call.path("file")?, limits(context), &context.progress)?);
+    let path = call.path("file")?;
+    let archived = release::archived_at(setup.state(), (&image, &flavour), &path, limits(context), &context.progress)?;
     if call.test {
-        return release::preview(&setup, &image, &flavour, Some(&freight), None);
+        return release::preview(&setup, &image, &flavour, Some(&Freight::New(archived)), None);
     }
     let options = Options { force: call.boolean("force"), only_upload: false };
-    Ok(Begun::begin(&setup, &image, &flavour, None)?.carry_out(&freight, options)?.to_value())
+    let begun = Begun::begin(&setup, &image, &flavour, None)?;
+    Ok(with_patches(&setup, begun, archived, options)?.to_value())
+}
+
+/// Carries an archive out, with patches from the releases before it.
+pub(super) fn with_patches(
+    setup: &Setup,
+    begun: Begun<'_>,
+    mut archived: Archived,
+    options: Options,
+) -> Result<Outcome> {
+    archived.patches = release::patches(setup, begun.subject(), &archived)?;
+    begun.carry_out(&Freight::New(archived), options)
 }
 
 /// The images and flavours that are asked for, else those that have journals.
@@ -379,12 +392,12 @@ fn carry(
 ) -> Result<std::result::Result<Outcome, Value>> {
     let setup = setup(context)?;
     let Tarball { image, flavour, path, current, .. } = tarball;
-    let freight = Freight::New(release::inspect(path, limits(context), &context.progress)?);
+    let archived = release::archived_at(setup.state(), (image, flavour), path, limits(context), &context.progress)?;
     if call.test {
-        return release::preview(&setup, image, flavour, Some(&freight), *current).map(Err);
+        return release::preview(&setup, image, flavour, Some(&Freight::New(archived)), *current).map(Err);
     }
     let options = Options { force: false, only_upload };
-    Begun::begin(&setup, image, flavour, *current)?.carry_out(&freight, options).map(Ok)
+    with_patches(&setup, Begun::begin(&setup, image, flavour, *current)?, archived, options).map(Ok)
 }
 
 fn upload(call: &Call, context: &Context, flavour: &str) -> Result<Value> {
@@ -393,13 +406,18 @@ fn upload(call: &Call, context: &Context, flavour: &str) -> Result<Value> {
         Ok(outcome) => outcome,
         Err(plan) => return Ok(plan),
     };
+    url_of(context, &outcome, &tarball.sftp_url).map(Value::from)
+}
+
+/// Where the archive was uploaded to, as the settings write it where they say it.
+pub(super) fn url_of(context: &Context, outcome: &Outcome, sftp_url: &str) -> Result<String> {
     let archive = outcome.manifest.as_ref().map(|manifest| manifest.archive()).transpose()?;
     let name = archive.map(|archive| archive.name.to_string()).unwrap_or_default();
     let place = match outcome.placed.first() {
-        Some(placed) if !context.config.release.targets.is_empty() => placed.place.clone(),
-        _ => tarball.sftp_url,
+        Some(placed) if !context.config.release.targets.is_empty() => placed.place.as_str(),
+        _ => sftp_url,
     };
-    Ok(Value::from(format!("{place}/{name}")))
+    Ok(format!("{place}/{name}"))
 }
 
 fn publish_release(call: &Call, context: &Context, flavour: &str) -> Result<Value> {

@@ -202,8 +202,10 @@ impl Manifest {
 
     /// Every file that it names: the archives, then the patches.
     pub fn files(&self) -> impl Iterator<Item = Listed<'_>> {
-        let archives = self.artefacts.iter().map(|file| Listed { name: &file.name, size: file.size, sha256: file.sha256 });
-        let patches = self.patches.iter().map(|patch| Listed { name: &patch.name, size: patch.size, sha256: patch.sha256 });
+        let archives =
+            self.artefacts.iter().map(|file| Listed { name: &file.name, size: file.size, sha256: file.sha256 });
+        let patches =
+            self.patches.iter().map(|patch| Listed { name: &patch.name, size: patch.size, sha256: patch.sha256 });
         archives.chain(patches)
     }
 

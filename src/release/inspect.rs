@@ -6,20 +6,39 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
+use super::archive;
 use super::freight::{Archived, ArchivedFile};
 use crate::error::{Context as _, Error, Kind, Result, from_io};
 use crate::host::fs;
-use crate::manifest::{Compression, Md5, PrivilegedPath};
+use crate::manifest::{Compression, Md5, PrivilegedPath, parse_archive_name};
 use crate::progress::{Progress, Stage, Unit};
 use crate::rootfs::tar::{Scanner, Sequential};
 use crate::rootfs::{EntryKind, Limits, XATTR_CAPABILITY};
-use crate::vocab::{DiffId, Digest};
+use crate::vocab::{DiffId, Digest, Flavour, OsImage};
 
 /// The most memory for unpacking: `xz -9` needs 65 MiB.
 const MEMORY: u64 = 256 << 20;
 
 /// setuid and setgid.
 const PRIVILEGES: u32 = 0o6000;
+
+/// What an archive of this image and flavour is: what castoff wrote down when it made it, where that still is so, else what
+/// reading it shows.
+pub fn archived_at(
+    state: &Path,
+    (image, flavour): (&OsImage, &Flavour),
+    path: &Path,
+    limits: Limits,
+    progress: &Progress,
+) -> Result<Archived> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if let Some(number) = parse_archive_name(image, flavour, Compression::Xz, name)
+        && let Some(made) = archive::recorded_at(state, (image, flavour, number), path, progress)?
+    {
+        return Archived::try_from(&made);
+    }
+    inspect(path, limits, progress)
+}
 
 /// What a `.tar.xz` is. Its tree is known by the digest of its bare tar, which no archive of castoff's own has.
 pub fn inspect(path: &Path, limits: Limits, progress: &Progress) -> Result<Archived> {

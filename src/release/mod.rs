@@ -46,7 +46,7 @@ pub use chain::{Begun, Ending, Options, Outcome, preview};
 pub use chosen::Chosen;
 pub use flavour::{Flavours, Recipe, Root};
 pub use freight::{Archived, ArchivedFile, Freight};
-pub use inspect::inspect;
+pub use inspect::{archived_at, inspect};
 pub use journal::{Journal, Record, Subject};
 pub use journals::{Journals, KEPT};
 pub use lock::lock;

@@ -68,13 +68,7 @@ pub fn patches(
 }
 
 /// The last releases that differ from this one, each tar once, whose archives are on this host.
-fn bases(
-    setup: &Setup,
-    image: &OsImage,
-    flavour: &Flavour,
-    archived: &Archived,
-    archives: &Path,
-) -> Result<Vec<Base>> {
+fn bases(setup: &Setup, image: &OsImage, flavour: &Flavour, archived: &Archived, archives: &Path) -> Result<Vec<Base>> {
     let most = setup.patches as usize;
     let mut bases: Vec<Base> = Vec::new();
     let mut known = vec![archived.diff_id];

@@ -7,9 +7,7 @@ use sha2::Digest as _;
 use super::{Setup, Standing, places};
 use crate::error::{Error, Kind, Result};
 use crate::host::clock;
-use crate::manifest::{
-    Artefact, Compression, Expected, Listed, Manifest, Md5, Moment, Patch, Paths, parse_md5_file,
-};
+use crate::manifest::{Artefact, Compression, Expected, Listed, Manifest, Md5, Moment, Patch, Paths, parse_md5_file};
 use crate::publish::{RemoteName, RemoteStore, Tier, open};
 use crate::vocab::{Digest, Flavour, OsImage, Value};
 

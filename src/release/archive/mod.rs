@@ -174,8 +174,17 @@ pub(super) fn beside(path: &Path, compression: Compression) -> PathBuf {
 
 /// The archive that castoff recorded for this path, if its files still are what was recorded.
 pub fn recorded(order: &Order<'_>, progress: &Progress) -> Result<Option<Archived>> {
-    let name = (order.image, &order.recipe.name, order.number);
-    let Some(archived) = record::read(order.state, name, order.path)? else { return Ok(None) };
+    recorded_at(order.state, (order.image, &order.recipe.name, order.number), order.path, progress)
+}
+
+/// The archive that castoff recorded for a path, if its files still are what was recorded.
+pub fn recorded_at(
+    state: &Path,
+    name: (&OsImage, &Flavour, ReleaseNumber),
+    path: &Path,
+    progress: &Progress,
+) -> Result<Option<Archived>> {
+    let Some(archived) = record::read(state, name, path)? else { return Ok(None) };
     match archived.verify(progress) {
         Ok(()) => Ok(Some(archived)),
         Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => Ok(None),
@@ -234,6 +243,17 @@ pub fn preview(order: &Order<'_>, frozen: &Frozen<'_>) -> Result<Value> {
 
 fn targets(order: &Order<'_>) -> Vec<(Compression, PathBuf)> {
     order.recipe.compressions.iter().map(|compression| (*compression, beside(order.path, *compression))).collect()
+}
+
+/// The canonical digest of what would be archived, which says whether it is what was released; nothing is written.
+pub fn digest(order: &Order<'_>, frozen: &Frozen<'_>, progress: &Progress) -> Result<Digest> {
+    let prepared = prepare(order, frozen)?;
+    prepared.hygiene.refuse()?;
+    let tarball = Tarball::new(&prepared.tree, &prepared.chosen, &prepared.extras, prepared.limit);
+    let mut stage = progress.stage("comparing the tree with what is announced", Some(tarball.size()), Unit::Bytes);
+    let digest = tarball.digest(&mut |count| stage.advance(count))?;
+    frozen.confirm()?;
+    Ok(digest)
 }
 
 /// Makes the archive of a tree that holds still, or finds that it is there already.

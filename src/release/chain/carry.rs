@@ -15,11 +15,7 @@ impl Begun<'_> {
             && let Some(current) = &self.standing.manifest
             && current.tree == freight.tree()
         {
-            let current = current.clone();
-            self.number = current.version;
-            let outcome = self.outcome(Ending::Unchanged, Vec::new(), Some(current));
-            self.put_away()?;
-            return Ok(outcome);
+            return self.unchanged();
         }
         for _ in 0..MOST_NUMBERS {
             match self.attempt(freight, options)? {
@@ -29,6 +25,16 @@ impl Begun<'_> {
         }
         Err(Error::new(Kind::Conflict, format!("{MOST_NUMBERS} numbers in a row were taken by somebody else"))
             .hint("who else releases this image? `release.reserve` keeps publishers apart"))
+    }
+
+    /// Ends because what would be released is announced already.
+    pub fn unchanged(self) -> Result<Outcome> {
+        let mut outcome = self.outcome(Ending::Unchanged, Vec::new(), self.standing.manifest.clone());
+        if let Some(current) = &outcome.manifest {
+            outcome.number = current.version;
+        }
+        self.put_away()?;
+        Ok(outcome)
     }
 
     /// Ends without anything released: a journal of a number that nobody saw is no journal.

@@ -105,6 +105,11 @@ impl Begun<'_> {
         self.number
     }
 
+    /// What is being released.
+    pub fn subject(&self) -> (&OsImage, &Flavour, ReleaseNumber) {
+        (&self.image, &self.flavour, self.number)
+    }
+
     /// What is announced.
     pub fn standing(&self) -> &Standing {
         &self.standing

@@ -6,6 +6,7 @@ mod chain;
 mod faults;
 mod kill;
 mod publishers;
+mod sf;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
