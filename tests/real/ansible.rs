@@ -7,8 +7,14 @@ use std::time::{Duration, Instant};
 use crate::harness::{Castoff, python_program, require_root, succeed};
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
-const PLUGINS: [(&str, &str); 4] =
-    [("module", "image"), ("module", "call"), ("lookup", "settings"), ("inventory", "images")];
+const PLUGINS: [(&str, &str); 6] = [
+    ("module", "image"),
+    ("module", "call"),
+    ("module", "release"),
+    ("module", "sync"),
+    ("lookup", "settings"),
+    ("inventory", "images"),
+];
 
 /// A cloud of one controller and one container; one image of its own, with a release.
 const DATABASE: &str = "
@@ -73,7 +79,7 @@ impl Drop for Daemon {
 }
 
 /// An Ansible command that sees the collections of this folder and nothing of this machine's configuration.
-fn ansible(name: &str, home: &Path, collections: &Path) -> Command {
+pub(crate) fn ansible(name: &str, home: &Path, collections: &Path) -> Command {
     let configuration = home.join("ansible.cfg");
     std::fs::write(&configuration, "[defaults]\n").unwrap();
     let mut command = python_program(name);
@@ -94,7 +100,7 @@ fn ansible(name: &str, home: &Path, collections: &Path) -> Command {
 }
 
 /// A folder of collections that holds ours as it stands in the checkout.
-fn linked(home: &Path) -> PathBuf {
+pub(crate) fn linked(home: &Path) -> PathBuf {
     let collections = home.join("linked");
     std::fs::create_dir_all(collections.join("ansible_collections/castoff")).unwrap();
     let link = collections.join("ansible_collections/castoff/castoff");

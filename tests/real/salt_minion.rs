@@ -31,7 +31,11 @@ pub(crate) struct Minion {
 impl Minion {
     /// A minion `m1` that finds the binary under test, no socket of this machine, and castoff's glue.
     pub(crate) fn new(install: Install) -> Self {
-        let castoff = Castoff::new();
+        Self::beside(Castoff::new(), install)
+    }
+
+    /// The same beside this castoff.
+    pub(crate) fn beside(castoff: Castoff, install: Install) -> Self {
         let root = castoff.scratch().join("salt");
         std::fs::create_dir_all(root.join("states")).unwrap();
         std::fs::create_dir_all(root.join("pillar")).unwrap();

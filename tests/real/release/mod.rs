@@ -4,6 +4,7 @@
 mod back;
 mod chain;
 mod faults;
+mod glue;
 mod kill;
 mod publishers;
 mod sf;

@@ -11,7 +11,7 @@ use crate::git_server::{BRANCH, git};
 use crate::harness::{Castoff, program, require_root, succeed};
 
 /// A world with containers, and an image `debian` in the settings with these members.
-fn world(image: &str) -> World {
+pub(super) fn world(image: &str) -> World {
     require_root();
     let mut world = World::new();
     let lxc = world.castoff.scratch().join("lxc");
@@ -42,26 +42,26 @@ impl World {
     fn here(&self, name: &str) -> PathBuf {
         self.castoff.scratch().join("lxc").join(name)
     }
+}
 
-    /// A castoff that follows the repository.
-    fn host(&self) -> Castoff {
-        let host = Castoff::new();
-        let path = |name: &str| self.sshd.path(name).display().to_string();
-        let allowed = host.scratch().join("allowed");
-        let public = std::fs::read_to_string(self.sshd.path("signer.pub")).unwrap();
-        std::fs::write(&allowed, format!("castoff {public}")).unwrap();
-        let (folder, port) = (host.scratch().join("images"), self.sshd.port);
-        let known = self.sshd.known_hosts("ed25519", &[port]);
-        host.with("CASTOFF_SYNC_SOURCE", format!("git:ssh://root@127.0.0.1:{port}{}", path("images.git")))
-            .with("CASTOFF_SYNC_BRANCH", BRANCH)
-            .with("CASTOFF_SYNC_MIRROR", format!("sftp://root@127.0.0.1:{port}{}/{{name}}", path("images")))
-            .with("CASTOFF_SYNC_IDENTITY_FILE", path("id"))
-            .with("CASTOFF_SYNC_KNOWN_HOSTS", known.display().to_string())
-            .with("CASTOFF_SYNC_ALLOWED_SIGNERS", allowed.display().to_string())
-            .with("CASTOFF_SYNC_SIGNER", "castoff")
-            .with("CASTOFF_SYNC_IMAGES", format!("{IMAGE}/lxc"))
-            .with("CASTOFF_SYNC_FOLDER", folder.display().to_string())
-    }
+/// A castoff that follows the world's repository.
+pub(super) fn host(world: &World) -> Castoff {
+    let host = Castoff::new();
+    let path = |name: &str| world.sshd.path(name).display().to_string();
+    let allowed = host.scratch().join("allowed");
+    let public = std::fs::read_to_string(world.sshd.path("signer.pub")).unwrap();
+    std::fs::write(&allowed, format!("castoff {public}")).unwrap();
+    let (folder, port) = (host.scratch().join("images"), world.sshd.port);
+    let known = world.sshd.known_hosts("ed25519", &[port]);
+    host.with("CASTOFF_SYNC_SOURCE", format!("git:ssh://root@127.0.0.1:{port}{}", path("images.git")))
+        .with("CASTOFF_SYNC_BRANCH", BRANCH)
+        .with("CASTOFF_SYNC_MIRROR", format!("sftp://root@127.0.0.1:{port}{}/{{name}}", path("images")))
+        .with("CASTOFF_SYNC_IDENTITY_FILE", path("id"))
+        .with("CASTOFF_SYNC_KNOWN_HOSTS", known.display().to_string())
+        .with("CASTOFF_SYNC_ALLOWED_SIGNERS", allowed.display().to_string())
+        .with("CASTOFF_SYNC_SIGNER", "castoff")
+        .with("CASTOFF_SYNC_IMAGES", format!("{IMAGE}/lxc"))
+        .with("CASTOFF_SYNC_FOLDER", folder.display().to_string())
 }
 
 fn followed(host: &Castoff) -> Value {
@@ -110,7 +110,7 @@ fn a_container_becomes_releases_that_a_host_follows_by_patches() {
         "nothing is made in vain"
     );
 
-    let host = world.host();
+    let host = host(&world);
     let first = followed(&host);
     assert_eq!(first["result"], true, "{first:#}");
 
@@ -143,7 +143,7 @@ fn a_container_becomes_releases_that_a_host_follows_by_patches() {
     assert_eq!(second["result"], true, "{second:#}");
     let current = host.scratch().join("images/debian/lxc/current");
     assert_eq!(std::fs::read_to_string(current.join("rootfs/opt/new")).unwrap(), "new\n");
-    assert!(second["bytes"].as_u64().unwrap() < full / 10, "{second:#}");
+    assert!(second["moved"].as_u64().unwrap() < full / 10, "{second:#}");
 
     let verified = answer(world.call(&["release.verify", IMAGE, "lxc"]));
     assert_eq!(verified["result"], true, "{verified:#}");

@@ -11,6 +11,11 @@ Images that a machine shall have, or shall not have.
 
     store:group/old:1:
       castoff_image.absent: []
+
+    makina-states-trusty:
+      castoff_image.released:
+        - flavors: [lxc, standalone]
+        - follow: True
 """
 
 try:
@@ -83,6 +88,59 @@ def absent(name):
         return _result(name, False, str(error))
 
 
+def released(name, flavors=None, follow=False, sync=True, **options):
+    """
+    Have an image released: archived from its LXC container, uploaded, announced.
+
+    name
+        Name of the image, one of ``lxc.images`` in the settings.
+
+    flavors
+        Its flavours that are to be released, a list; without it, all that the settings list.
+
+    follow
+        Release what the container holds now. A tree that is announced already is not released again, but is read whole
+        to find that out. Without it, a flavour that is announced is left alone, whatever the container holds.
+
+    sync
+        Bring the image's container to the state of its ``builder_ref`` first.
+
+    Everything else is an argument of ``mc_cloud_images.sf_release``: ``allow``, ``force``, ``live``, ``method``,
+    ``snapshot``, ``tmpdir``.
+    """
+    options = {key: value for key, value in castoff_client.public(options).items() if key not in _OF_STATES}
+    try:
+        wanted = _flavours(name, flavors)
+        before = {flavour: _served(name, flavour) for flavour in wanted}
+        due = wanted if follow else [flavour for flavour in wanted if before[flavour] is None]
+        if not due:
+            return _result(name, True, f"Image {name} is released: {_numbers(before)}")
+        request = {**options, "images": [name], "flavors": due, "sync": sync}
+        if __opts__["test"]:
+            _castoff().call("mc_cloud_images.sf_release", kwarg={**request, "test": True})
+            changes = {f"{name}/{flavour}": {"old": before[flavour], "new": "the next release"} for flavour in due}
+            when = " where its tree is another one" if follow else ""
+            return _result(name, None, f"Image {name} would be released{when}", changes)
+        report, _ = _castoff().call("mc_cloud_images.sf_release", kwarg=request)
+        told = report["rets"][name]
+        after = {flavour: one.get("version") for flavour, one in told["flavors"].items() if one.get("result")}
+        changes = {
+            f"{name}/{flavour}": {"old": before[flavour], "new": version}
+            for flavour, version in after.items()
+            if version != before[flavour]
+        }
+        wrong = [told["trace"]] if told.get("trace") else []
+        wrong += [f"{flavour}: {one['trace']}" for flavour, one in told["flavors"].items() if one.get("result") is False]
+        wrong += [told["skipped"]] if told.get("skipped") else []
+        if wrong:
+            return _result(name, False, f"Image {name} is not released: " + "; ".join(wrong), changes)
+        if not changes:
+            return _result(name, True, f"Image {name} is released, and its tree is what it was: {_numbers(after)}")
+        return _result(name, True, f"Image {name} was released: {_numbers(after)}", changes)
+    except castoff_client.CastoffError as error:
+        return _result(name, False, str(error))
+
+
 #: What Salt itself adds to the arguments of every state.
 _OF_STATES = frozenset(
     ("env", "fun", "order", "reload_grains", "reload_modules", "reload_pillar", "saltenv", "sfun", "state", "umask")
@@ -101,6 +159,28 @@ def _inspect(name):
         if error.kind == "not-found":
             return None
         raise
+
+
+def _flavours(name, flavors):
+    """The flavours that are asked for; without any, those that the settings list."""
+    if flavors:
+        return [flavors] if isinstance(flavors, str) else [str(flavour) for flavour in flavors]
+    settings, _ = _castoff().call("mc_cloud_images.settings")
+    image = settings["lxc"]["images"].get(name)
+    if image is None:
+        raise castoff_client.CastoffError(f"the settings have no image `{name}`", kind="not-found")
+    return [str(flavour) for flavour in image["flavors"]]
+
+
+def _served(name, flavour):
+    """The number of the release that is announced; nothing where there is none."""
+    status, _ = _castoff().call("release.status", kwarg={"image": name, "flavor": flavour})
+    served = status[name][flavour]["served"]
+    return served and served["version"]
+
+
+def _numbers(releases):
+    return ", ".join(f"{flavour} {number}" for flavour, number in sorted(releases.items()))
 
 
 def _why_pack(name, source, layers, follow, options):
