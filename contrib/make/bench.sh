@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures castoff against what people use today, in one run: pillars (contrib/bench/serving.py), images
-# (contrib/bench/bench.py), uploads (contrib/bench/upload.py); BENCH_ONLY=pillars, images or uploads runs one of them.
+# (contrib/bench/bench.py), releases (contrib/bench/release.py), uploads (contrib/bench/upload.py); BENCH_ONLY=pillars,
+# images, releases or uploads runs one of them.
 # The image is made once and kept in target/bench, about 4 GB with everything.
 # shellcheck source=contrib/make/machine.sh
 source "$(dirname "$0")/machine.sh"
@@ -28,16 +29,27 @@ if [[ ${BENCH_ONLY:-pillars} == pillars ]]; then
     python3 contrib/bench/serving.py "$(target_folder)/release/castoff" "$folder"
 fi
 
-if [[ ${BENCH_ONLY:-images} == images ]]; then
-    [[ $(id -u) == 0 ]] || die "the benchmark of images runs a Docker Engine of its own, which needs root"
-    need tar=tar setfacl=acl setcap=libcap2-bin docker=docker.io
+root_filesystem() {
     if [[ ! -e $folder/rootfs.complete ]]; then
         rm -rf --one-file-system "$folder/rootfs"
         debian_rootfs "$folder/rootfs" acl,attr,libcap2-bin
         touch "$folder/rootfs.complete"
     fi
+}
+
+if [[ ${BENCH_ONLY:-images} == images ]]; then
+    [[ $(id -u) == 0 ]] || die "the benchmark of images runs a Docker Engine of its own, which needs root"
+    need tar=tar setfacl=acl setcap=libcap2-bin docker=docker.io
+    root_filesystem
     start_engine
     python3 contrib/bench/bench.py "$(target_folder)/release/castoff" "$folder/rootfs" "$folder"
+fi
+
+if [[ ${BENCH_ONLY:-releases} == releases ]]; then
+    [[ $(id -u) == 0 ]] || die "the benchmark of releases reads a root filesystem, which needs root"
+    need tar=tar xz=xz-utils rsync=rsync casync=casync git=git ssh-keygen=openssh-client dpkg-deb=dpkg
+    root_filesystem
+    python3 contrib/bench/release.py "$(target_folder)/release/castoff" "$folder/rootfs" "$folder/releases"
 fi
 
 if [[ ${BENCH_ONLY:-uploads} == uploads ]]; then
