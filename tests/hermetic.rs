@@ -64,6 +64,8 @@ mod pillar_cache;
 mod pillar_scale;
 #[path = "hermetic/pillar_sources.rs"]
 mod pillar_sources;
+#[path = "shared/ports.rs"]
+mod ports;
 #[path = "hermetic/readme.rs"]
 mod readme;
 #[path = "hermetic/schedule.rs"]

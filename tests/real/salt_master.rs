@@ -1,12 +1,12 @@
 //! A real Salt master and minion on loopback, with castoff's daemon beside the master.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::{Castoff, python_program, succeed};
+use crate::ports::free_port;
 use crate::salt_minion::{Daemon, Running, copy_glue, install_package, wait_for};
 
 /// A master with the glue as a package, a minion `m1` that gets it from the master's file roots.
@@ -84,8 +84,7 @@ fn surroundings(castoff: &Castoff, program: &str, side: &str) -> Command {
 }
 
 fn configure(root: &Path) {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [publish, answer] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    let [publish, answer] = [(); 2].map(|()| free_port());
     let shown = root.display();
     let master = format!(
         "root_dir: {shown}/master\ninterface: 127.0.0.1\npublish_port: {publish}\nret_port: {answer}\nuser: root\n\

@@ -1,7 +1,7 @@
 //! TCP: who may come in from outside, and as whom.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
 
 use super::{Daemon, PATIENCE, Place, Reply, request, wait_for};
+use crate::ports::free_port;
 
 /// SHA-256 of `reader`, `caller` and `late`, by `sha256sum`.
 const ACCESS: &str = "
@@ -64,9 +65,9 @@ fn private(place: &Place, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// A port that was free a moment ago.
+/// An address that is this test's.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 fn plain(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
