@@ -128,7 +128,7 @@ fn two_at_once_never_work_on_one_release() {
     let castoff = castoff();
     container(&castoff, "web");
     archive(&castoff, &["standalone"]);
-    let lock = castoff.state().join("release/locks/web-lxc.lock");
+    let lock = castoff.state().join("release/locks/web/lxc.lock");
     let ready = castoff.scratch().join("ready");
     let mut holder =
         program("flock").arg(&lock).args(["sh", "-c", "touch \"$0\"; exec sleep 1000"]).arg(&ready).spawn().unwrap();
