@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use super::schedules;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;
 
@@ -19,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `PRAGMA application_id`: tells the file from any other SQLite database ("cast").
 const APPLICATION: i32 = 0x6361_7374;
 
-/// The version of [`SCHEMA`].
-const VERSION: i32 = 1;
+/// The version of [`SCHEMA`] with that of [`schedules::SCHEMA`], which came second.
+const VERSION: i32 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE jobs (
@@ -123,6 +124,9 @@ impl Database {
             // Another process may have been first.
             if version == 0 {
                 transaction.execute_batch(SCHEMA)?;
+            }
+            if version < VERSION {
+                transaction.execute_batch(schedules::SCHEMA)?;
                 transaction.execute_batch(&format!(
                     "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
                 ))?;

@@ -11,6 +11,7 @@ use super::events::{self, EventKind};
 use super::failure::{Failure, written};
 use super::queue::{Queue, changed};
 use super::record::{Job, State};
+use super::schedules;
 use crate::error::{Error, Kind, Result};
 use crate::host::session::Identity;
 use crate::host::{fault, fs};
@@ -256,6 +257,7 @@ pub(super) fn end(transaction: &Transaction<'_>, number: i64, how: &End) -> rusq
     if changed_rows == 0 {
         return Ok(());
     }
+    schedules::note_end(transaction, number, how)?;
     let attempts: u32 =
         transaction.query_row("SELECT attempts FROM jobs WHERE number = ?", [number], |row| row.get(0))?;
     let last = Value::map([

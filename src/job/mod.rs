@@ -4,6 +4,7 @@
 //! STATE/jobs/                     0700, files 0600
 //!   jobs.sqlite                   calls, states, results, events (schema in `database.rs`); -wal and -shm beside it
 //!   leases/ID                     flock, held by the process that runs the job for as long as it lives
+//!   schedules/NAME                flock, held by whoever runs a schedule outside of the queue's order
 //!   supervisor                    flock, held by the one process that starts jobs
 //! ```
 //!
@@ -26,6 +27,7 @@ mod lease;
 mod queue;
 mod record;
 mod recorder;
+mod schedules;
 mod supervisor;
 
 pub use events::{Event, EventKind};
@@ -34,6 +36,7 @@ pub use lease::{Claim, Outcome};
 pub use queue::{Filter, Queue};
 pub use record::{Job, State, Submission};
 pub use recorder::{Recorder, Stopped};
+pub use schedules::{Flight, Remembered, Served};
 pub use supervisor::{Launch, Limits, Supervisor};
 
 /// The environment of a job's process holds its id under this name; so what it started is found when it is dead.

@@ -204,7 +204,7 @@ impl Queue {
 }
 
 /// Whether there was room for the job.
-fn insert(transaction: &Transaction<'_>, id: JobId, of: &Submission, call: &str) -> rusqlite::Result<bool> {
+pub(super) fn insert(transaction: &Transaction<'_>, id: JobId, of: &Submission, call: &str) -> rusqlite::Result<bool> {
     // Nobody fills the queue alone.
     let (queued, own): (i64, i64) = transaction.query_row(
         "SELECT count(*), count(*) FILTER (WHERE who = ?) FROM jobs WHERE state = 'queued'",

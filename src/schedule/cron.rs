@@ -26,6 +26,12 @@ pub struct Zone(chrono_tz::Tz);
 impl Zone {
     /// Coordinated universal time.
     pub const UTC: Self = Self(chrono_tz::Tz::UTC);
+
+    /// The instant as its clocks show it, with their offset: `2026-11-22T03:03:00+01:00`.
+    pub fn show(self, instant: Instant) -> String {
+        DateTime::from_timestamp(instant, 0)
+            .map_or_else(|| instant.to_string(), |utc| utc.with_timezone(&self.0).to_rfc3339())
+    }
 }
 
 impl FromStr for Zone {

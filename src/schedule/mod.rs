@@ -76,6 +76,22 @@ impl Schedule {
         Verdict::Run { scheduled, collapsed: self.cron.between(last, scheduled) }
     }
 
+    /// Whether two periods have passed since `success` (or since the job was first seen): on the wall of the schedule, so
+    /// that a weekend without instants is none.
+    pub fn is_late(&self, success: Instant, now: Instant) -> bool {
+        let served = success - seconds(self.delay);
+        let second = self.cron.after(served).and_then(|first| self.cron.after(first));
+        let Some(second) = second else { return false };
+        // As long after its instant as the last success came after its own.
+        let lag = self.cron.before(served).map_or(0, |before| served - before);
+        now > second.saturating_add(seconds(self.delay)).saturating_add(lag)
+    }
+
+    /// When the first instant after the served one starts: in the past where it is overdue.
+    pub fn following(&self, served: Instant) -> Option<Instant> {
+        self.cron.after(served).map(|next| next.saturating_add(seconds(self.delay)))
+    }
+
     /// The next times it starts, delay included, at most `count`.
     pub fn upcoming(&self, now: Instant, count: usize) -> Vec<Instant> {
         let delay = seconds(self.delay);

@@ -342,11 +342,11 @@ fn a_damaged_or_foreign_database_is_named_with_what_to_do() {
 
     // `user_version` is the big-endian number at offset 60 of the file (SQLite's file format, section 1.3).
     let mut newer = whole.clone();
-    newer[60..64].copy_from_slice(&2_u32.to_be_bytes());
+    newer[60..64].copy_from_slice(&3_u32.to_be_bytes());
     std::fs::write(&file, &newer).unwrap();
     let told = Queue::open(folder.path()).unwrap_err();
     assert_eq!(told.kind(), Kind::Unsupported, "{told:?}");
-    assert!(told.message().contains("version 2"), "{told:?}");
+    assert!(told.message().contains("version 3"), "{told:?}");
 
     std::fs::write(&file, &whole).unwrap();
     assert_eq!(Queue::open(folder.path()).unwrap().list(&Filter::default()).unwrap().len(), 50);

@@ -164,3 +164,30 @@ proptest! {
         prop_assert_eq!(runs, expected);
     }
 }
+
+#[test]
+fn late_is_two_periods_without_a_success_and_a_weekend_is_none() {
+    let weekdays = plain(paris("3 3 * * 1-5"));
+    let friday = at("2026-11-20 03:10 CET");
+    for (now, late) in [
+        ("2026-11-22 12:00 CET", false), // Sunday
+        ("2026-11-23 12:00 CET", false), // Monday's run failed
+        ("2026-11-24 03:05 CET", false), // Tuesday's has had as long as Friday's took
+        ("2026-11-24 03:11 CET", true),
+    ] {
+        assert_eq!(weekdays.is_late(friday, at(now)), late, "{now}");
+    }
+    let delayed = Schedule { delay: Duration::from_secs(600), ..plain(paris("0 4 * * *")) };
+    let success = at("2026-10-24 04:10:30 CEST");
+    assert!(!delayed.is_late(success, at("2026-10-26 04:10:30 CET")));
+    assert!(delayed.is_late(success, at("2026-10-26 04:10:31 CET")));
+}
+
+#[test]
+fn a_moment_is_shown_as_the_clocks_of_its_zone_show_it() {
+    let zone: Zone = "Europe/Paris".parse().unwrap();
+    for text in ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-07-01T00:00:00+02:00"] {
+        assert_eq!(zone.show(at(text)), text);
+    }
+    assert_eq!(Zone::UTC.show(0), "1970-01-01T00:00:00+00:00");
+}
