@@ -32,6 +32,7 @@ done
 install -m 0644 contrib/debian/castoff.yaml "$tree/etc/castoff/castoff.yaml"
 install -m 0644 contrib/systemd/*.service contrib/systemd/*.socket contrib/systemd/*.timer "$tree/lib/systemd/system/"
 install -m 0644 contrib/debian/copyright "$tree/usr/share/doc/castoff/copyright"
+install -m 0644 contrib/prometheus/castoff.rules.yml "$tree/usr/share/doc/castoff/castoff.rules.yml"
 gzip -9n <README.md >"$tree/usr/share/doc/castoff/README.md.gz"
 printf 'castoff (%s) stable; urgency=medium\n\n  * See the changelog in README.md.gz.\n\n -- castoff developers <castoff@localhost>  %s\n' \
     "$version" "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%a, %d %b %Y %H:%M:%S +0000')" |

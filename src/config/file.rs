@@ -7,20 +7,32 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::{KEYS, unknown};
-use crate::document;
+use crate::document::{self, Node, Place, Spanned};
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::outputter::{Outputter, Style};
+use crate::outputter::{Outputter, Style, python};
 use crate::vocab::Value;
 
 /// A configuration is small; more than this is a mistake (a device, somebody's image).
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The keys whose value is a tree of its own, which need not be known here.
-const TREES: [&str; 3] = ["settings", "release.flavors", "release.targets"];
+const TREES: [&str; 4] = ["settings", "release.flavors", "release.targets", SCHEDULES];
+
+/// The tree whose mistakes are found only when all files are read, and told with their lines all the same.
+const SCHEDULES: &str = "schedules";
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// Keys and the text of their values.
+    pub(super) values: Vec<(String, String)>,
+    /// Where schedules (`NAME`) and their fields (`NAME.FIELD`) stand.
+    pub(super) places: Vec<(String, String)>,
+}
 
 /// The keys and values of the file; an unknown, doubled or nameless one is an error with its line.
-pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>> {
+pub(super) fn read(path: &Path) -> Result<Read> {
     let bytes = host::fs::read_at_most(path, MOST_BYTES)?;
     let text = String::from_utf8(bytes)
         .map_err(|error| Error::new(Kind::Usage, format!("`{}` is not UTF-8", path.display())).caused_by(error))?;
@@ -29,15 +41,36 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>> {
             error.location().map_or_else(String::new, |at| format!(", line {} column {}", at.line(), at.column()));
         Error::new(Kind::Usage, format!("configuration file `{}`{place}", path.display())).caused_by(plain(&error))
     })?;
+    let mut places = Vec::new();
     if values.iter().any(|(name, _)| TREES.contains(&name.as_str())) {
         // Read again with the types that pillars have, where `yes` is true and `'yes'` is not.
-        let whole = document::parse(&text, &path.display().to_string())?;
+        let whole = document::parse_spanned(&text, &path.display().to_string())?;
+        places = places_of(&whole, path);
+        let whole = whole.into_value();
         for (name, text_of_tree) in values.iter_mut().filter(|(name, _)| TREES.contains(&name.as_str())) {
             let tree = at(&whole, name).unwrap_or(&Value::Null);
             *text_of_tree = Outputter::Json.write(tree, &Style { indent: Some(-1), ..Style::default() });
         }
     }
-    Ok(values)
+    Ok(Read { values, places })
+}
+
+/// Where each schedule and each of its fields stands.
+fn places_of(whole: &Spanned, path: &Path) -> Vec<(String, String)> {
+    let mut places = Vec::new();
+    let mut note = |name: String, place: Place| {
+        places.push((name, format!("configuration file `{}`, line {}", path.display(), place.line)));
+    };
+    let Some(Node::Map(entries)) = whole.at(&[SCHEDULES]).map(|found| &found.node) else { return places };
+    for (key, place, entry) in entries {
+        let name = python::key_text(key);
+        note(name.clone(), *place);
+        let Node::Map(fields) = &entry.node else { continue };
+        for (field, place, _) in fields {
+            note(format!("{name}.{}", python::key_text(field)), *place);
+        }
+    }
+    places
 }
 
 /// What stands at a dotted key, whose dots may be nested maps.

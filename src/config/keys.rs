@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size, release, sync};
+use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size, release, schedules, sync};
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -433,6 +433,10 @@ pub const KEYS: &[Key] = &[
     sync::KNOWN_HOSTS,
     sync::SECRET_FILE,
     sync::AUTHORITIES,
+    sync::SCHEDULE,
+    sync::JITTER,
+    schedules::SCHEDULES,
+    schedules::TICK,
 ];
 
 /// Lays a map over another: maps in both are joined, whatever else is replaced.

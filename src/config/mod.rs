@@ -13,6 +13,7 @@ mod daemon;
 mod file;
 mod keys;
 mod release;
+mod schedules;
 mod size;
 mod sync;
 
@@ -26,6 +27,7 @@ use crate::vocab::{Map, MinionId, Value, nearest};
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
 pub use release::Release;
+pub use schedules::{GRACE, Scheduled, Schedules};
 pub use size::parse_size;
 pub use sync::Sync;
 
@@ -98,6 +100,8 @@ pub struct Config {
     pub settings: Vec<(Origin, Value)>,
     /// What this host follows, and how.
     pub sync: Sync,
+    /// What the daemon runs at which times.
+    pub schedules: Schedules,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -140,9 +144,11 @@ impl Config {
     pub fn load(overrides: &Overrides) -> Result<Self> {
         let mut config = Self { overrides: overrides.clone(), ..Self::defaults(PathBuf::new()) };
         for path in files(overrides)? {
-            for (name, text) in file::read(&path)? {
+            let file::Read { values, places } = file::read(&path)?;
+            for (name, text) in values {
                 config.set(find(&name)?, &text, Origin::File(path.clone()))?;
             }
+            config.schedules.places.extend(places);
         }
         for key in KEYS {
             if let Some(text) = host::environment::text(key.environment)? {
@@ -153,6 +159,7 @@ impl Config {
             let key = find(name)?;
             config.set(key, text, Origin::Flag(key.flag()))?;
         }
+        config.schedules.parse()?;
         if config.state_dir.as_os_str().is_empty() {
             config.state_dir = default_state_dir()?;
         }
@@ -188,6 +195,7 @@ impl Config {
             compat: false,
             settings: Vec::new(),
             sync: Sync::default(),
+            schedules: Schedules::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }

@@ -1,9 +1,11 @@
 //! What a host follows, and how.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::keys::Key;
+use super::keys::{Key, number};
 use super::parse_size;
+use crate::schedule::{Cron, Zone};
 use crate::vocab::Value;
 
 /// What a host follows, and how; texts are parsed by those who know what they mean.
@@ -41,6 +43,10 @@ pub struct Sync {
     pub secret_file: Option<PathBuf>,
     /// The certificate authorities to trust instead of the machine's.
     pub authorities: Option<PathBuf>,
+    /// When the daemon brings this host up to date, as crontab(5) writes it.
+    pub schedule: Option<String>,
+    /// The window in which this host has its own delay.
+    pub jitter: Duration,
 }
 
 impl Default for Sync {
@@ -62,6 +68,8 @@ impl Default for Sync {
             known_hosts: None,
             secret_file: None,
             authorities: None,
+            schedule: None,
+            jitter: Duration::from_mins(15),
         }
     }
 }
@@ -222,6 +230,33 @@ path_key!(
     authorities,
     "A file with the certificate authorities to trust for HTTPS, instead of the machine's"
 );
+
+pub(super) const SCHEDULE: Key = Key {
+    name: "sync.schedule",
+    environment: "CASTOFF_SYNC_SCHEDULE",
+    accepts: "`minute hour day-of-month month day-of-week` as crontab(5) has it, or `none`",
+    doc: "When the daemon runs `sync.run`, in the host's time zone; its schedule is called `sync`",
+    set: |config, text| {
+        if let Some(pattern) = maybe(text) {
+            Cron::parse(&pattern, Zone::UTC).map_err(|error| error.message().to_owned())?;
+        }
+        config.sync.schedule = maybe(text);
+        Ok(())
+    },
+    get: |config| Value::from(config.sync.schedule.clone()),
+};
+pub(super) const JITTER: Key = Key {
+    name: "sync.jitter",
+    environment: "CASTOFF_SYNC_JITTER",
+    accepts: "seconds",
+    doc: "Each host starts its scheduled `sync.run` up to so much later, the same delay each time",
+    set: |config, text| {
+        let seconds: u32 = number(text)?;
+        config.sync.jitter = Duration::from_secs(seconds.into());
+        Ok(())
+    },
+    get: |config| Value::from(config.sync.jitter.as_secs()),
+};
 
 fn maybe(text: &str) -> Option<String> {
     (text != "none" && !text.is_empty()).then(|| text.to_owned())

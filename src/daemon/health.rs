@@ -15,7 +15,10 @@ use super::metrics::Text;
 use super::shared::{Daemon, Info, Phase, Shared, gone, refusal};
 use super::{body, jobs};
 use crate::error::{Error, Kind};
+use crate::function::{self, Row, Timetable};
+use crate::job::Remembered;
 use crate::pillar::{self as cache, wire};
+use crate::schedule::Instant;
 use crate::settings::PILLAR_TTL;
 
 /// `GET /healthz`: the process answers.
@@ -23,7 +26,7 @@ pub(super) async fn alive() -> Response {
     json_text(StatusCode::OK, json!({"alive": true}).to_string())
 }
 
-/// `GET /readyz`: 200 where queries can be answered; what is wrong is told to who may know.
+/// `GET /readyz`: 200 where queries can be answered, degraded or not; what is wrong is told to who may know.
 pub(super) async fn ready(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
     let mut reasons: Vec<String> = Vec::new();
@@ -41,7 +44,11 @@ pub(super) async fn ready(State(daemon): State<Shared>, Extension(info): Extensi
     }
     reasons.extend(daemon.jobs.trouble().map(|why| format!("jobs: {why}")));
     reasons.extend(daemon.reload_problem().map(|why| format!("the last reload failed: {why}")));
+    reasons.extend(daemon.schedules.shortcomings());
     let mut told = json!({"ready": ready});
+    if ready && !reasons.is_empty() {
+        told["degraded"] = json!(true);
+    }
     if !matches!(*info.caller, Caller::Anonymous) {
         told["reasons"] = json!(reasons);
     }
@@ -80,22 +87,81 @@ async fn pillars(daemon: &Daemon, info: &Info) -> Result<Option<String>, String>
 /// `GET /metrics`.
 pub(super) async fn metrics(State(daemon): State<Shared>, Extension(info): Extension<Info>) -> Response {
     let Some(daemon) = daemon.upgrade() else { return gone(&info) };
-    let counted =
-        tokio::time::timeout(Duration::from_secs(2), jobs::look(&daemon, &info, |open| open.queue.counts())).await;
+    let counted = tokio::time::timeout(
+        Duration::from_secs(2),
+        jobs::look(&daemon, &info, |open| Ok((open.queue.counts()?, open.queue.schedules()?))),
+    )
+    .await;
+    let (table, now, counted_images) = (daemon.schedules.table(), function::now(), daemon.schedules.images());
     let text = daemon.metrics.text(|text| {
         text.one("castoff_calls", "gauge", "Calls under way.", daemon.calls.under_way());
         // Where the database of jobs does not answer, the samples are missing.
-        if let Ok(Ok(counts)) = counted {
+        if let Ok(Ok((counts, remembered))) = counted {
             text.family("castoff_jobs", "gauge", "Jobs by state.");
             for (state, count) in counts {
                 text.line("castoff_jobs", &format!("state=\"{}\"", state.word()), count);
             }
+            if let Ok(now) = now {
+                schedules(text, &table, &remembered, now);
+            }
+        }
+        if let Some(images) = counted_images {
+            images.write(text);
         }
         let settings = info.state.settings.metrics();
         caches(text, &[("database", &settings.database), ("answers", &settings.answers)]);
         text.one("castoff_cache_invalidations_total", "counter", "Invalidations on request.", settings.invalidations);
     });
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// What is known of schedules.
+fn schedules(text: &mut Text, table: &Timetable, remembered: &[Remembered], now: Instant) {
+    type Sample = fn(&Row, &Remembered, Instant) -> Option<f64>;
+    #[expect(clippy::cast_precision_loss, reason = "counters and milliseconds since 1970 are far below 2^53")]
+    const FAMILIES: [(&str, &str, &str, Sample); 9] = [
+        ("last_success_timestamp_seconds", "gauge", "When the last success ended.", |_, known, _| {
+            known.succeeded.map(|at| at as f64 / 1000.0)
+        }),
+        ("last_run_timestamp_seconds", "gauge", "When the last run began.", |_, known, _| {
+            known.started.map(|at| at as f64 / 1000.0)
+        }),
+        ("last_result", "gauge", "Whether the last run that ended was a success.", |_, known, _| {
+            known.result.as_ref().map(|result| f64::from(u8::from(result == "success")))
+        }),
+        (
+            "next_run_timestamp_seconds",
+            "gauge",
+            "When it runs next, its delay included; in the past: it is overdue.",
+            |row, known, _| row.schedule()?.following(known.served).map(|at| at as f64),
+        ),
+        ("late", "gauge", "Whether two periods have passed without a success.", |row, known, now| {
+            Some(f64::from(u8::from(row.is_late(known, now))))
+        }),
+        ("running", "gauge", "Whether a job of it has not ended.", |_, known, _| {
+            Some(f64::from(u8::from(known.is_under_way)))
+        }),
+        ("runs_total", "counter", "Runs that were begun.", |_, known, _| Some(known.runs as f64)),
+        ("overlaps_total", "counter", "Runs left out since the one before had not ended.", |_, known, _| {
+            Some(known.overlaps as f64)
+        }),
+        ("misfires_total", "counter", "Runs that were missed.", |_, known, _| Some(known.misfires as f64)),
+    ];
+    text.family("castoff_schedule_enabled", "gauge", "Whether the schedule is on.");
+    for row in &table.rows {
+        let labels = format!("schedule=\"{}\"", row.name);
+        text.line("castoff_schedule_enabled", &labels, u8::from(row.schedule().is_some()));
+    }
+    for (name, kind, help, sample) in FAMILIES {
+        let name = format!("castoff_schedule_{name}");
+        text.family(&name, kind, help);
+        for row in &table.rows {
+            let known = remembered.iter().find(|known| known.name == row.name);
+            if let Some(value) = known.and_then(|known| sample(row, known, now)) {
+                text.line(&name, &format!("schedule=\"{}\"", row.name), value);
+            }
+        }
+    }
 }
 
 /// The counters of the settings' caches.

@@ -7,6 +7,7 @@
 //! socket, activation   listeners: our own, or systemd's         stream, connection   one connection, its limits
 //! server, state, tls   accept, drain; reload                    caller, access       who asks; what who may do
 //! routes, request      path to handler, from head to answer     call, pillar, …      the handlers
+//! schedules, images    what is due, tick by tick; what the disk tells
 //! shared               what every handler has at hand           calls, pillars, queue  limits, threads, jobs behind it
 //! ```
 //!
@@ -24,6 +25,7 @@ mod connection;
 mod connections;
 mod functions;
 mod health;
+mod images;
 mod job_events;
 mod jobs;
 mod logs;
@@ -34,6 +36,7 @@ mod pillars;
 mod queue;
 mod request;
 mod routes;
+mod schedules;
 mod scopes;
 mod server;
 mod shared;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SIGHUP            configuration, access rules and TLS are read again; if anything is wrong the old ones stay
-//! SIGTERM, SIGINT   no new connections; every answer says `Connection: close`; idle connections are closed after a
+//! SIGTERM, SIGINT   no schedule starts any more, no new connections; every answer says `Connection: close`; idle connections are closed after a
 //!                   moment in which their owners may notice; what is under way may finish within `daemon.drain`
 //! ```
 //!
@@ -25,6 +25,7 @@ use super::metrics::Metrics;
 use super::openapi::Tables;
 use super::pillars::Pillars;
 use super::queue::Jobs;
+use super::schedules::{self, Schedules};
 use super::shared::{Daemon, Phase};
 use super::socket::{self, OwnSocket};
 use super::state::State;
@@ -91,6 +92,7 @@ pub fn run(overrides: &Overrides) -> Result<u8> {
     let pillars = Pillars::start()?;
     let daemon = Arc::new_cyclic(|daemon| Daemon {
         jobs: Arc::new(Jobs::new()),
+        schedules: Schedules::default(),
         pillars,
         probes: Arc::new(Semaphore::new(2)),
         calls: Calls::new(state.config.daemon.calls),
@@ -181,6 +183,8 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
         let daemon = Arc::clone(&daemon);
         move || daemon.jobs.resume(&daemon.state().config)
     });
+    let (stop, told) = watch::channel(false);
+    let scheduling = tokio::spawn(schedules::run(Arc::clone(&daemon), told));
     notifier.tell("READY=1");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "castoff serves");
     loop {
@@ -193,12 +197,20 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
                 if let Err(error) = tokio::task::spawn_blocking(move || reloading.reload()).await {
                     tracing::error!(%error, "reload broke off");
                 }
+                daemon.schedules.wake.notify_one();
                 notifier.tell("READY=1");
             }
         }
     }
     notifier.tell("STOPPING=1");
     tracing::info!("draining");
+    // A look under way is waited for: what it starts is in the queue, whole, for the next daemon.
+    stop.send_replace(true);
+    match tokio::time::timeout(daemon.state().config.daemon.drain, scheduling).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the schedules broke off"),
+        Err(_) => tracing::warn!("the schedules' files do not answer: not waited for any longer"),
+    }
     // Jobs that run go on in their processes; the next daemon finds them.
     let stopping = Arc::clone(&daemon);
     if let Err(error) = tokio::task::spawn_blocking(move || stopping.jobs.stop()).await {

@@ -17,6 +17,7 @@ use super::metrics::Metrics;
 use super::openapi::Tables;
 use super::pillars::Pillars;
 use super::queue::Jobs;
+use super::schedules::Schedules;
 use super::state::State;
 use crate::config::Overrides;
 use crate::error::{Error, Kind};
@@ -44,6 +45,7 @@ pub(super) struct Daemon {
     pub(super) users: Users,
     pub(super) calls: Calls,
     pub(super) jobs: Arc<Jobs>,
+    pub(super) schedules: Schedules,
     pub(super) pillars: Pillars,
     /// Who may look whether pillars can be made: few at a time, since files may hang.
     pub(super) probes: Arc<Semaphore>,

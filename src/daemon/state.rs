@@ -9,6 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use super::access::Access;
 use crate::config::{Config, Overrides};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::function::check_schedules;
 use crate::host;
 use crate::settings::Service;
 
@@ -29,6 +30,7 @@ impl State {
     /// Settings outlive a reload that does not concern them, and with them the last good answers.
     pub(super) fn load(overrides: &Overrides, before: Option<&Self>) -> Result<Self> {
         let config = Arc::new(Config::load(overrides)?);
+        check_schedules(&config)?;
         let same = |before: &&Self| before.config.has_settings_of(&config);
         let settings =
             before.filter(same).map_or_else(|| Service::open(&config), |before| Arc::clone(&before.settings));

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Call, Context, Function, salt};
+use super::{Call, Context, Function, check_schedules, salt};
 use crate::config::EngineChoice;
 use crate::engine::docker::Docker;
 use crate::error::Result;
@@ -19,7 +19,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "Return every configuration value and where it came from.\n\nPrecedence: flag, then environment, then drop-in, \
          then file, then default.\n\n    castoff config\n    castoff call sys.config",
         &[],
-        |_, context| Ok(context.config.explain()),
+        |_, context| {
+            check_schedules(&context.config)?;
+            Ok(context.config.explain())
+        },
     ),
     Function::reads(
         "sys.doctor",

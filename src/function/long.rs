@@ -34,13 +34,19 @@ pub struct LongCall {
 /// Makes a job of a call. Arguments that do not fit are told now, not by a job that fails.
 pub fn enqueue(queue: &Queue, call: LongCall, caller: &Caller) -> Result<JobId, CallError> {
     let Some(function) = find(&call.function) else { return Err(unknown(&call.function)) };
+    let submission = submission(call, caller)?;
+    queue.submit(&submission).map_err(|error| CallError::Failed { function, error })
+}
+
+/// The job of a call, its arguments checked.
+pub(super) fn submission(call: LongCall, caller: &Caller) -> Result<Submission, CallError> {
+    let Some(function) = find(&call.function) else { return Err(unknown(&call.function)) };
     let failed = |error| CallError::Failed { function, error };
     let shown = masking::masked(Some(function), &call.request);
     call.minion.as_ref().map(Facts::passed_in).transpose().map_err(failed)?;
     let written = encoded(&call);
     bind(function, call.request).map_err(|problem| problem.of(function))?;
-    let submission = Submission { function: call.function, call: written, shown, ..of(caller) };
-    queue.submit(&submission).map_err(failed)
+    Ok(Submission { function: call.function, call: written, shown, ..of(caller) })
 }
 
 /// A submission of this caller.

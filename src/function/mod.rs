@@ -11,6 +11,7 @@ mod cache;
 mod call;
 mod dispatch;
 mod doctor;
+mod due;
 mod image;
 mod job;
 mod long;
@@ -19,19 +20,23 @@ mod mc_cloud_images;
 mod release;
 mod releases;
 mod salt;
+mod schedule;
 mod settings;
 mod sf_release;
 mod store;
 mod sync;
 mod sys;
 mod test;
+mod timetable;
 mod words;
 
 pub use arguments::{Given, Request};
 pub use call::{Call, Caller, Context, Retcode};
 pub use dispatch::{CallError, dispatch, find, functions, reports_failure};
+pub use due::{SCHEDULER, now, shortcomings, start_due};
 pub use long::{LongCall, enqueue, run_job};
 pub use masking::masked;
+pub use timetable::{Plan, Row, Timetable, check_schedules};
 
 use dispatch::unknown;
 
@@ -47,6 +52,7 @@ const GROUPS: &[&[Function]] = &[
     mc_cloud_images::FUNCTIONS,
     release::FUNCTIONS,
     releases::FUNCTIONS,
+    schedule::FUNCTIONS,
     settings::FUNCTIONS,
     sf_release::FUNCTIONS,
     store::FUNCTIONS,

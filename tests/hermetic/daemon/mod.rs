@@ -15,6 +15,7 @@ mod jobs;
 mod life;
 mod limits;
 mod pillars;
+mod schedules;
 mod tls;
 
 /// How long anything may take before the test gives up.

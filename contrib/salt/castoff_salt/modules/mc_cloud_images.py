@@ -526,6 +526,65 @@ def pack_docker(
     return _call("mc_cloud_images.pack_docker", pack_docker, locals())
 
 
+def publish_release(container, flavor='standalone', test=False, **kwargs):
+    """
+    Announce an image's archive, uploading it first where that was not done.
+
+        salt-call mc_cloud_images.publish_release makina-states-trusty flavor=lxc
+
+    Usage: mc_cloud_images.publish_release container [flavor='standalone'] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the image's container
+        flavor (text, default 'standalone')
+            Flavour of the release
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.publish_release", publish_release, locals())
+
+
+def publish_release_lxc(container, test=False, **kwargs):
+    """
+    Announce the `lxc` archive of an image; see publish_release.
+
+        salt-call mc_cloud_images.publish_release_lxc makina-states-trusty
+
+    Usage: mc_cloud_images.publish_release_lxc container [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the image's container
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.publish_release_lxc", publish_release_lxc, locals())
+
+
+def publish_release_standalone(container, test=False, **kwargs):
+    """
+    Announce the `standalone` archive of an image; see publish_release.
+
+        salt-call mc_cloud_images.publish_release_standalone makina-states-trusty
+
+    Usage: mc_cloud_images.publish_release_standalone container [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the image's container
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.publish_release_standalone", publish_release_standalone, locals())
+
+
 def rebuild_ms_docker(
     image, destination_image=None, acls=None, refresh=None, pack=True, script=None, snapshot=True, shell=None, command='/sbin/init', network=True, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
 ):
@@ -799,3 +858,64 @@ def snapshot_standalone(
     Can take long: the daemon makes a job of it (see job.show).
     """
     return _call("mc_cloud_images.snapshot_standalone", snapshot_standalone, locals())
+
+
+def upload(container, flavor='standalone', test=False, **kwargs):
+    """
+    Upload an image's archive to every target, under a number that nobody uses; return where it is.
+
+    The archive is `absolute_tarball` of get_vars, whose variables may be given. Nothing is announced.
+
+        salt-call mc_cloud_images.upload makina-states-trusty flavor=lxc
+
+    Usage: mc_cloud_images.upload container [flavor='standalone'] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the image's container
+        flavor (text, default 'standalone')
+            Flavour of the release
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.upload", upload, locals())
+
+
+def upload_lxc(container, test=False, **kwargs):
+    """
+    Upload the `lxc` archive of an image; see upload.
+
+        salt-call mc_cloud_images.upload_lxc makina-states-trusty
+
+    Usage: mc_cloud_images.upload_lxc container [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the image's container
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.upload_lxc", upload_lxc, locals())
+
+
+def upload_standalone(container, test=False, **kwargs):
+    """
+    Upload the `standalone` archive of an image; see upload.
+
+        salt-call mc_cloud_images.upload_standalone makina-states-trusty
+
+    Usage: mc_cloud_images.upload_standalone container [KEY=VALUE…] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the image's container
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.upload_standalone", upload_standalone, locals())
