@@ -437,6 +437,7 @@ pub const KEYS: &[Key] = &[
     sync::JITTER,
     schedules::SCHEDULES,
     schedules::TICK,
+    schedules::SYNC_IMAGES,
 ];
 
 /// Lays a map over another: maps in both are joined, whatever else is replaced.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::keys::{Key, lay_over, number};
+use super::keys::{Key, boolean, lay_over, number};
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::outputter::python;
@@ -31,6 +31,8 @@ pub struct Schedules {
     pub entries: Vec<Scheduled>,
     /// How often the daemon looks what is due.
     pub tick: Duration,
+    /// Whether the image settings' `cron_sync` is the daemon's to follow.
+    pub sync_images: bool,
     /// The tree as it is configured.
     pub(super) tree: Map,
     /// Where entries (`NAME`) and fields (`NAME.FIELD`) stand.
@@ -63,7 +65,13 @@ pub struct Scheduled {
 
 impl Default for Schedules {
     fn default() -> Self {
-        Self { entries: Vec::new(), tick: Duration::from_secs(10), tree: Map::new(), places: BTreeMap::new() }
+        Self {
+            entries: Vec::new(),
+            tick: Duration::from_secs(10),
+            sync_images: true,
+            tree: Map::new(),
+            places: BTreeMap::new(),
+        }
     }
 }
 
@@ -222,4 +230,13 @@ pub(super) const TICK: Key = Key {
         Ok(())
     },
     get: |config| Value::from(config.schedules.tick.as_secs()),
+};
+
+pub(super) const SYNC_IMAGES: Key = Key {
+    name: "schedule.sync_images",
+    environment: "CASTOFF_SCHEDULE_SYNC_IMAGES",
+    accepts: "`true` or `false`",
+    doc: "Whether the daemon runs `mc_lxc.sync_images` at the times of the image settings; false where cron does",
+    set: |config, text| boolean(text).map(|value| config.schedules.sync_images = value),
+    get: |config| Value::from(config.schedules.sync_images),
 };

@@ -53,7 +53,7 @@ impl Timetable {
     pub fn new(config: &Config, settings: &Service) -> Self {
         let host = Host::of(config);
         let configured = config.schedules.entries.iter().map(|entry| configured(entry, &host));
-        let mut rows: Vec<Row> = configured.chain([images(settings, &host), sync(config, &host)]).collect();
+        let mut rows: Vec<Row> = configured.chain([images(config, settings, &host), sync(config, &host)]).collect();
         rows.sort_by(|one, other| one.name.cmp(&other.name));
         Self { rows }
     }
@@ -193,8 +193,11 @@ fn built_in(name: &str, function: &str, plan: impl FnOnce() -> Result<Schedule, 
 }
 
 /// The times of the image settings; the operator chose them for one controller, so there is no delay.
-fn images(settings: &Service, host: &Host) -> Row {
+fn images(config: &Config, settings: &Service, host: &Host) -> Row {
     built_in("lxc.sync_images", "mc_lxc.sync_images", || {
+        if !config.schedules.sync_images {
+            return Err(Plan::Off("`schedule.sync_images` is false: cron runs it".to_owned()));
+        }
         let broken = |error: Error| Plan::Broken(format!("the image settings cannot be made: {error}"));
         let document = settings.settings(None, PILLAR_TTL).map_err(broken)?;
         let lxc = document.value.get("lxc").cloned().unwrap_or_default();
