@@ -24,3 +24,7 @@ castoff:
   #    rootfs: /var/lib/lxc/demo/rootfs
   #    changes:
   #      - CMD ["/sbin/init"]
+
+  # Who runs the nightly mc_lxc.sync_images of a controller, where the image settings' `cron_sync` is true: `daemon`, or `cron`
+  # with a file in /etc/cron.d. Read by castoff.crons.
+  #crons: daemon
