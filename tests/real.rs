@@ -53,6 +53,8 @@ mod lxc;
 #[path = "real/migration.rs"]
 mod migration;
 #[cfg(feature = "sftp")]
+#[path = "real/notify.rs"]
+mod notify;
 #[path = "shared/ports.rs"]
 mod ports;
 #[path = "real/publish/mod.rs"]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, parse_size, release, schedules, sync};
+use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, notify, parse_size, release, schedules, sync};
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -438,6 +438,9 @@ pub const KEYS: &[Key] = &[
     schedules::SCHEDULES,
     schedules::TICK,
     schedules::SYNC_IMAGES,
+    notify::URL,
+    notify::SECRET_FILE,
+    notify::FUNCTIONS_KEY,
 ];
 
 /// Lays a map over another: maps in both are joined, whatever else is replaced.

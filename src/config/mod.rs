@@ -12,6 +12,7 @@
 mod daemon;
 mod file;
 mod keys;
+mod notify;
 mod release;
 mod schedules;
 mod size;
@@ -26,6 +27,7 @@ use crate::vocab::{Map, MinionId, Value, nearest};
 
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
+pub use notify::Notify;
 pub use release::Release;
 pub use schedules::{GRACE, Scheduled, Schedules};
 pub use size::parse_size;
@@ -102,6 +104,8 @@ pub struct Config {
     pub sync: Sync,
     /// What the daemon runs at which times.
     pub schedules: Schedules,
+    /// Who is told what the daemon has done.
+    pub notify: Notify,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -196,6 +200,7 @@ impl Config {
             settings: Vec::new(),
             sync: Sync::default(),
             schedules: Schedules::default(),
+            notify: Notify::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }

@@ -30,6 +30,7 @@ mod job_events;
 mod jobs;
 mod logs;
 mod metrics;
+mod notify;
 mod openapi;
 mod pillar;
 mod pillars;

@@ -56,6 +56,12 @@ impl Schedules {
         seen.shortcomings.iter().cloned().chain(seen.trouble.iter().map(|why| format!("schedules: {why}"))).collect()
     }
 
+    /// The schedules that are late, for people.
+    pub(super) fn late(&self) -> Vec<String> {
+        let told = self.seen().shortcomings.clone();
+        told.into_iter().filter(|told| told.contains("` had no success ")).collect()
+    }
+
     /// Looks at the timetable once. Touches files.
     fn look(&self, daemon: &Daemon) {
         let state = daemon.state();

@@ -22,6 +22,7 @@ use super::calls::Calls;
 use super::connection::Accepted;
 use super::connections::Connections;
 use super::metrics::Metrics;
+use super::notify;
 use super::openapi::Tables;
 use super::pillars::Pillars;
 use super::queue::Jobs;
@@ -35,6 +36,9 @@ use crate::error::{Context as _, Error, Kind, Result};
 
 /// How long idle connections stay open when the end has come: time to notice `Connection: close` or a closed socket.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How long a webhook that is being sent is waited for at the end.
+const NOTICES: Duration = Duration::from_secs(2);
 
 impl Daemon {
     /// Reads everything again; keeps what was if that fails.
@@ -184,6 +188,7 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
         move || daemon.jobs.resume(&daemon.state().config)
     });
     let (stop, told) = watch::channel(false);
+    let telling = tokio::spawn(notify::run(Arc::clone(&daemon), told.clone()));
     let scheduling = tokio::spawn(schedules::run(Arc::clone(&daemon), told));
     notifier.tell("READY=1");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "castoff serves");
@@ -210,6 +215,10 @@ async fn live(daemon: Arc<Daemon>, listeners: Listeners, notifier: Notifier) -> 
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the schedules broke off"),
         Err(_) => tracing::warn!("the schedules' files do not answer: not waited for any longer"),
+    }
+    // What was not heard yet is kept.
+    if tokio::time::timeout(NOTICES, telling).await.is_err() {
+        tracing::warn!("a webhook does not end: not waited for any longer");
     }
     // Jobs that run go on in their processes; the next daemon finds them.
     let stopping = Arc::clone(&daemon);

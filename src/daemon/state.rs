@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
+use super::notify::Receiver;
 use crate::config::{Config, Overrides};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::function::check_schedules;
@@ -31,6 +32,7 @@ impl State {
     pub(super) fn load(overrides: &Overrides, before: Option<&Self>) -> Result<Self> {
         let config = Arc::new(Config::load(overrides)?);
         check_schedules(&config)?;
+        Receiver::of(&config)?;
         let same = |before: &&Self| before.config.has_settings_of(&config);
         let settings =
             before.filter(same).map_or_else(|| Service::open(&config), |before| Arc::clone(&before.settings));

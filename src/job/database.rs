@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::schedules;
+use super::{notices, schedules};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;
 
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `PRAGMA application_id`: tells the file from any other SQLite database ("cast").
 const APPLICATION: i32 = 0x6361_7374;
 
-/// The version of [`SCHEMA`] with that of [`schedules::SCHEMA`], which came second.
+/// The version of [`SCHEMA`] with those of [`schedules::SCHEMA`] and [`notices::SCHEMA`], which came second.
 const VERSION: i32 = 2;
 
 const SCHEMA: &str = "
@@ -127,6 +127,7 @@ impl Database {
             }
             if version < VERSION {
                 transaction.execute_batch(schedules::SCHEMA)?;
+                transaction.execute_batch(notices::SCHEMA)?;
                 transaction.execute_batch(&format!(
                     "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
                 ))?;
