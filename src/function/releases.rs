@@ -237,7 +237,13 @@ fn asked(call: &Call, setup: &Setup) -> Result<Vec<(OsImage, Flavour)>> {
 
 fn status(call: &Call, context: &Context) -> Result<Value> {
     let setup = setup(context)?;
-    collected(&asked(call, &setup)?, context, |image, flavour| release::status(&setup, image, flavour))
+    collected(&asked(call, &setup)?, context, |image, flavour| {
+        let shown = release::status(&setup, image, flavour)?;
+        if shown.get("problem").is_some() {
+            context.retcode.set(1);
+        }
+        Ok(shown)
+    })
 }
 
 /// A result for each, by image and flavour; a failure is one of them, and the return code says so.
@@ -282,8 +288,12 @@ fn resume(call: &Call, context: &Context) -> Result<Value> {
         if call.test {
             return release::preview(&setup, image, flavour, None, None);
         }
+        if let Some(number) = release::being_withdrawn(&setup, image, flavour)? {
+            let commit = release::withdraw(&setup, image, flavour, number, false)?;
+            return Ok(withdrawn(number, commit, true));
+        }
         let begun = Begun::begin(&setup, image, flavour, None)?;
-        if begun.is_held() {
+        if begun.waits() {
             return Ok(Value::map([
                 ("result", Value::from(true)),
                 (
@@ -292,16 +302,12 @@ fn resume(call: &Call, context: &Context) -> Result<Value> {
                 ),
             ]));
         }
-        match begun.freight()? {
-            Some(freight) => {
-                let options = Options { force: true, only_upload: false };
-                Ok(begun.carry_out(&freight, options)?.to_value())
-            }
-            None => {
-                begun.put_away()?;
-                Ok(Value::map([("result", Value::from(true)), ("outcome", "nothing was left to do".into())]))
-            }
+        if let Some(freight) = begun.freight()? {
+            let options = Options { force: true, only_upload: begun.is_held() };
+            return Ok(begun.carry_out(&freight, options)?.to_value());
         }
+        begun.put_away()?;
+        Ok(Value::map([("result", Value::from(true)), ("outcome", "nothing was left to do".into())]))
     })
 }
 
@@ -320,10 +326,13 @@ fn prune(call: &Call, context: &Context) -> Result<Value> {
         })?,
     };
     let pruned = release::prune(&setup, &image, &flavour, keep, call.test)?;
-    let removed = pruned.removed.into_iter().map(|(target, files)| (target, Value::list(files)));
+    let by_target = |files: std::collections::BTreeMap<String, Vec<String>>| {
+        Value::map(files.into_iter().map(|(target, files)| (target, Value::list(files))))
+    };
     Ok(Value::map([
         ("result", if call.test { Value::Null } else { Value::from(true) }),
-        ("removed", Value::map(removed)),
+        ("removed", by_target(pruned.removed)),
+        ("left_alone", by_target(pruned.foreign)),
         ("kept", Value::list(pruned.kept)),
     ]))
 }
@@ -341,11 +350,15 @@ fn withdraw(call: &Call, context: &Context) -> Result<Value> {
     let ((image, flavour), setup) = (names(call)?, setup(context)?);
     let number = number(call)?;
     let commit = release::withdraw(&setup, &image, &flavour, number, call.test)?;
-    Ok(Value::map([
-        ("result", if call.test { Value::Null } else { Value::from(true) }),
+    Ok(withdrawn(number, commit, !call.test))
+}
+
+fn withdrawn(number: ReleaseNumber, commit: Option<String>, done: bool) -> Value {
+    Value::map([
+        ("result", if done { Value::from(true) } else { Value::Null }),
         ("withdrawn", number.get().into()),
         ("commit", commit.into()),
-    ]))
+    ])
 }
 
 /// An archive as the variables of a release name it, and the number that this host's version file tells.

@@ -93,6 +93,16 @@ pub fn require_private(path: &Path) -> Result<()> {
         .hint(format!("it must be root's or your own: `chmod 0600 {}`", path.display())))
 }
 
+/// Fails if the file is this user's and anybody else may read it: what ssh asks of a private key.
+pub fn require_unread(path: &Path) -> Result<()> {
+    let is_read = |found: Metadata| found.mode() & 0o077 != 0 && found.uid() == rustix::process::geteuid().as_raw();
+    if !metadata(path)?.is_some_and(is_read) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, format!("others may read the key file `{}`", path.display()))
+        .hint(format!("`chmod 600 {}`; if others have read it, make a new key", path.display())))
+}
+
 /// The names in a folder, sorted by bytes.
 #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
 pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {
@@ -297,9 +307,23 @@ impl TempFile {
         self.target = target.to_owned();
     }
 
+    /// Makes the content durable; the file is not its target yet.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().context(|| format!("cannot sync `{}`", self.path.display()))
+    }
+
+    /// Makes the file, which was synced, its target; that is durable once the folder is synced.
+    #[expect(clippy::disallowed_methods, reason = "this is the door the rule points to")]
+    pub fn replace(mut self) -> Result<()> {
+        let wrong = || format!("cannot move `{}` to `{}`", self.path.display(), self.target.display());
+        std::fs::rename(&self.path, &self.target).context(wrong)?;
+        self.kept = true;
+        Ok(())
+    }
+
     /// Makes the content durable and the file its target, replacing what was there.
     pub fn persist(mut self) -> Result<()> {
-        self.file.sync_all().context(|| format!("cannot sync `{}`", self.path.display()))?;
+        self.sync()?;
         super::fault::point("host.fs.before-rename");
         rename(&self.path, &self.target)?;
         super::fault::point("host.fs.after-rename");

@@ -82,6 +82,8 @@ pub struct Paths {
     pub version: String,
     /// The MD5 of its `.tar.xz`.
     pub md5: String,
+    /// The number that was withdrawn last, where one was.
+    pub withdrawn: String,
 }
 
 impl Paths {
@@ -95,6 +97,7 @@ impl Paths {
             manifest,
             md5: format!("{version}.md5"),
             version,
+            withdrawn: format!("versions/{image}-{flavour}_withdrawn.txt"),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Journal {
         let line = encode(&record)?;
         let point = format!("release.journal.{}.{}", state.word(), phase.word());
         fault::point(&format!("{point}.before"));
-        if let Err(error) = self.put(&line, &format!("{point}.torn")) {
+        if let Err(error) = self.put(&line, &point) {
             // Half a line must not stay before the next one.
             let cut = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
             cut.context(|| format!("cannot take half a line back from `{}`", self.path.display()))?;
@@ -138,11 +138,12 @@ impl Journal {
         Ok(())
     }
 
-    fn put(&mut self, line: &[u8], torn: &str) -> std::io::Result<()> {
+    fn put(&mut self, line: &[u8], point: &str) -> std::io::Result<()> {
         let (head, tail) = line.split_at(line.len() / 2);
         self.file.write_all(head)?;
-        fault::point(torn);
+        fault::point(&format!("{point}.torn"));
         self.file.write_all(tail)?;
+        fault::point(&format!("{point}.written"));
         self.file.sync_data()
     }
 

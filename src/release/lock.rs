@@ -11,6 +11,12 @@ use crate::host::{fs, session};
 use crate::publish::Target;
 use crate::vocab::{Flavour, OsImage};
 
+/// How often it is tried again whether the lock is held by a run, or by somebody who looks whether there is one.
+const GLANCES: u32 = 5;
+
+/// How long somebody who looks may take.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// How often a free slot is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -19,7 +25,7 @@ pub fn lock(state: &Path, image: &OsImage, flavour: &Flavour) -> Result<fs::Lock
     let folder = state.join("release/locks").join(image.as_str());
     fs::create_dir_all(&folder, 0o700)?;
     let path = folder.join(format!("{flavour}.lock"));
-    let Some(lock) = fs::Lock::try_exclusive(&path)? else {
+    let Some(lock) = taken(&path)? else {
         let owner = String::from_utf8_lossy(&fs::read_at_most(&path, 4096)?).trim().escape_debug().to_string();
         let error = Error::new(Kind::Conflict, format!("busy: `{image}/{flavour}` is being released already"));
         let error = if owner.is_empty() { error } else { error.caused_by(owner) };
@@ -30,6 +36,26 @@ pub fn lock(state: &Path, image: &OsImage, flavour: &Flavour) -> Result<fs::Lock
         .write_all(owner.as_bytes())
         .context(|| format!("cannot write `{}`", path.display()))?;
     Ok(lock)
+}
+
+/// The lock if nobody holds it for longer than a look at it takes.
+fn taken(path: &Path) -> Result<Option<fs::Lock>> {
+    for _ in 0..GLANCES {
+        if let Some(lock) = fs::Lock::try_exclusive(path)? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(GLANCE);
+    }
+    fs::Lock::try_exclusive(path)
+}
+
+/// Who releases the image and flavour at this moment, in words; none where nobody does.
+pub(super) fn holder(state: &Path, image: &OsImage, flavour: &Flavour) -> Result<Option<String>> {
+    let path = state.join("release/locks").join(image.as_str()).join(format!("{flavour}.lock"));
+    if !fs::exists(&path)? || fs::Lock::try_exclusive(&path)?.is_some() {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8_lossy(&fs::read_at_most(&path, 4096)?).trim().escape_debug().to_string()))
 }
 
 /// A slot for uploads to the target's host, once one is free; none for a folder of this machine.

@@ -32,9 +32,8 @@ pub(super) fn confirm(
         Some(_) => {}
     }
     let tiers: &[Tier] = match minimum {
-        Tier::RemoteHash => &[Tier::RemoteHash],
+        Tier::RemoteHash | Tier::Size => &[Tier::RemoteHash],
         Tier::ReadBack => &[Tier::RemoteHash, Tier::ReadBack],
-        Tier::Size => &[Tier::RemoteHash],
     };
     for tier in tiers {
         match store.hash((&name).into(), file.size, *tier, progress)? {

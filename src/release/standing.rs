@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Setup;
-use super::withdraw::tombstone;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Paths, parse_version_file};
 use crate::vocab::{Digest, Flavour, OsImage, ReleaseNumber};
 
@@ -27,21 +26,28 @@ impl Standing {
     /// Fetches the branch and reads it.
     pub fn read(setup: &Setup, image: &OsImage, flavour: &Flavour) -> Result<Self> {
         let paths = Paths::new(image, flavour);
-        let stone = tombstone(image, flavour);
         let tip = setup.git.read(&[
             &paths.manifest,
             &paths.signature,
             &paths.minisignature,
             &paths.version,
             &paths.md5,
-            &stone,
+            &paths.withdrawn,
         ])?;
         let bytes = |path: &str| tip.files.get(path).and_then(Option::as_deref);
         let number = |path: &str| bytes(path).map(|bytes| parse_version_file(bytes, path)).transpose();
+        let manifest = bytes(&paths.manifest).map(Manifest::parse).transpose()?;
+        if let Some(other) = manifest.as_ref().filter(|other| (&other.image, &other.flavor) != (image, flavour)) {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("`{}` is the manifest of image `{}`, flavour `{}`", paths.manifest, other.image, other.flavor),
+            )
+            .hint("two images with flavours have one file name: rename one of them"));
+        }
         Ok(Self {
             version: number(&paths.version)?,
-            manifest: bytes(&paths.manifest).map(Manifest::parse).transpose()?,
-            withdrawn: number(&stone)?,
+            manifest,
+            withdrawn: number(&paths.withdrawn)?,
             commit: tip.commit,
             files: tip.files,
         })

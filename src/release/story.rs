@@ -8,6 +8,12 @@ use super::journal::{Record, Subject};
 use super::state::{Phase, State};
 use crate::error::{Error, Kind, Result};
 
+/// The member of a note that says whether the release is to end when all files have their names.
+pub(super) const ONLY_UPLOAD: &str = "only_upload";
+
+/// The member of an end that says whether the claim was left standing.
+pub(super) const LEFT_CLAIM: &str = "claim_stands";
+
 /// What was planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
@@ -80,9 +86,27 @@ impl<'a> Story<'a> {
         (last.state.closes() && last.phase == Phase::Done).then_some(last.state)
     }
 
-    /// Whether everything is in place and was not to be announced yet.
+    /// Whether it is to end when all files have their names, and not to be announced.
     pub fn is_held(self) -> bool {
-        self.0.last().is_some_and(|record| (record.state, record.phase) == (State::Named, Phase::Note))
+        let held = self.last(State::Planned, Phase::Note);
+        held.and_then(|record| record.payload.get(ONLY_UPLOAD)?.as_bool()).unwrap_or(false)
+    }
+
+    /// Whether all files have their names, and it waits to be announced.
+    pub fn waits(self) -> bool {
+        self.is_held()
+            && self.0.last().is_some_and(|record| (record.state, record.phase) == (State::Named, Phase::Note))
+    }
+
+    /// Whether it was announced and is being withdrawn.
+    pub fn is_being_withdrawn(self) -> bool {
+        self.0.last().is_some_and(|record| (record.state, record.phase) == (State::Withdrawn, Phase::Intent))
+    }
+
+    /// Whether a claim of the number was left standing when it was given up.
+    pub fn has_left_claim(self) -> bool {
+        let last = self.0.last().filter(|record| record.state == State::Abandoned);
+        last.and_then(|record| record.payload.get(LEFT_CLAIM)?.as_bool()).unwrap_or(false)
     }
 
     /// Whether a final name may have been given to what is released.

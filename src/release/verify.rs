@@ -31,6 +31,9 @@ pub fn verify(setup: &Setup, image: &OsImage, flavour: &Flavour) -> Result<Value
     };
     note("manifest", "branch", announced(image, flavour, manifest));
     note("signature", "branch", signature(setup, &standing, image, flavour));
+    if let Some(second) = second_signature(setup, &standing, image, flavour).transpose() {
+        note("minisign signature", "branch", second);
+    }
     note("version and md5 files", "branch", legacy(&standing, image, flavour, manifest));
     for target in &setup.targets {
         let mut store = open(&target.target, &target.access, &setup.operator, &setup.cancel);
@@ -102,6 +105,19 @@ fn signature(setup: &Setup, standing: &Standing, image: &OsImage, flavour: &Flav
     };
     let signatory = setup.signing()?.judge(bytes(&paths.manifest)?, bytes(&paths.signature)?)?;
     Ok(format!("{} {} as `{}`", signatory.algorithm, signatory.fingerprint, signatory.principal))
+}
+
+/// The second signature, where there is one and its key is configured.
+fn second_signature(setup: &Setup, standing: &Standing, image: &OsImage, flavour: &Flavour) -> Result<Option<String>> {
+    let paths = Paths::new(image, flavour);
+    let bytes = |path: &str| standing.files.get(path).and_then(Option::as_deref);
+    let (Some(manifest), Some(second)) = (bytes(&paths.manifest), bytes(&paths.minisignature)) else {
+        return Ok(None);
+    };
+    let second = std::str::from_utf8(second).map_err(|error| {
+        Error::new(Kind::Corrupt, format!("`{}` is not UTF-8", paths.minisignature)).caused_by(error)
+    })?;
+    setup.signing()?.judge_second(manifest, second)
 }
 
 fn legacy(standing: &Standing, image: &OsImage, flavour: &Flavour, manifest: &Manifest) -> Result<String> {

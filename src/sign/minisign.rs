@@ -91,35 +91,47 @@ pub struct Signer<'a> {
 impl Signer<'_> {
     /// The signature file of these bytes; the trusted comment is signed with them.
     pub fn sign(&self, message: &[u8], trusted_comment: &str) -> Result<String> {
-        let wrong = |error: minisign::PError| {
-            Error::new(Kind::Refused, format!("cannot sign with the minisign key `{}`", self.key.display()))
-                .caused_by(error.to_string())
-                .hint("is it a secret key of minisign, and its password right?")
-        };
+        if trusted_comment.contains(char::is_control) {
+            return Err(Error::new(Kind::Usage, "a trusted comment of minisign is one line of plain text"));
+        }
+        let secret = self.secret()?;
+        let public = minisign::PublicKey::from_secret_key(&secret).map_err(|error| self.wrong(&error))?;
+        let untrusted = Some("signature from castoff");
+        // With the public half the library verifies what it signed.
+        minisign::sign(Some(&public), &secret, Cursor::new(message), Some(trusted_comment), untrusted)
+            .map(minisign::SignatureBox::into_string)
+            .map_err(|error| self.wrong(&error))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> Result<PublicKey> {
+        let public = minisign::PublicKey::from_secret_key(&self.secret()?);
+        public.map(PublicKey).map_err(|error| self.wrong(&error))
+    }
+
+    fn wrong(&self, error: &minisign::PError) -> Error {
+        Error::new(Kind::Refused, format!("cannot sign with the minisign key `{}`", self.key.display()))
+            .caused_by(error.to_string())
+            .hint("is it a secret key of minisign, and its password right?")
+    }
+
+    fn secret(&self) -> Result<minisign::SecretKey> {
+        host::fs::require_unread(self.key)?;
         let bytes = host::fs::read_at_most(self.key, LIMIT)?;
         let text = Secret::new(String::from_utf8(bytes).map_err(|_| {
             Error::new(Kind::Usage, format!("`{}` is not a secret key of minisign", self.key.display()))
         })?);
-        if trusted_comment.contains(char::is_control) {
-            return Err(Error::new(Kind::Usage, "a trusted comment of minisign is one line of plain text"));
-        }
-        let secret = match &self.password {
+        match &self.password {
             // Without a password the library would ask for one on the terminal.
             Some(password) => minisign::SecretKeyBox::from_string(text.reveal())
                 .and_then(|parsed| parsed.into_secret_key(Some(password.reveal().clone())))
-                .map_err(wrong)?,
+                .map_err(|error| self.wrong(&error)),
             None => bare(text.reveal()).ok_or_else(|| {
                 Error::new(
                     Kind::Refused,
                     format!("`{}` is no secret key of minisign without a password", self.key.display()),
                 )
-            })?,
-        };
-        let public = minisign::PublicKey::from_secret_key(&secret).map_err(wrong)?;
-        let untrusted = Some("signature from castoff");
-        // With the public half the library verifies what it signed.
-        minisign::sign(Some(&public), &secret, Cursor::new(message), Some(trusted_comment), untrusted)
-            .map(minisign::SignatureBox::into_string)
-            .map_err(wrong)
+            }),
+        }
     }
 }

@@ -8,6 +8,7 @@ use castoff::error::Kind;
 use castoff::manifest::{Artefact, Compression, Content, Manifest, Md5, Moment, archive_name};
 use castoff::progress::Cancel;
 use castoff::publish::git::{Author, Claim, Claimed, Credential, Git, Published, Release, Replacement};
+use castoff::sign::ssh::{AllowedSigners, Judge, Key, Revoked, Signer};
 use castoff::ssh::{Configuration, Files, Operator, Route, Wishes};
 use castoff::vocab::{DiffId, Digest, ReleaseNumber, Secret};
 
@@ -30,7 +31,14 @@ pub(crate) fn release(image: &str, number: u32, content: &str) -> Release {
     let content = Content { diff_id: DiffId(digest), tar_size: 1, tree: digest, artefacts: vec![archive] };
     let mut manifest = Manifest::new(image, flavour, number, content);
     manifest.expires = Moment(4_000_000_000);
-    Release::new(&manifest.to_bytes().unwrap(), "the signature\n", None).unwrap()
+    let bytes = manifest.to_bytes().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let key = crate::publish::servers::key(folder.path(), "signer", "ed25519");
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let allowed = AllowedSigners::parse(&format!("castoff {public}"), "allowed").unwrap();
+    let signature = Signer::new(Key::File(key)).sign(&bytes, &Cancel::new()).unwrap();
+    let judge = Judge { allowed: &allowed, revoked: &Revoked::default(), principal: "castoff", at: 0 };
+    Release::new(&judge.believe(&bytes, &signature).unwrap(), None).unwrap()
 }
 
 /// The number at the branch's tip, all of its files being those of one release; 0 where there is none.

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use castoff::publish::git::{Git, Published, Replacement};
+use castoff::vocab::ReleaseNumber;
+
 use crate::git::{release, whole};
-use crate::git_server::{BRANCH, Server, git};
+use crate::git_server::{BRANCH, Server, bare, git};
 use crate::harness::{program, succeed};
 
 /// The binary with a variable of fault injection in its environment.
@@ -226,4 +229,24 @@ fn time_goes_on_where_a_clock_was_put_back() {
     git(&repository, &["update-ref", &format!("refs/heads/{BRANCH}"), later.trim_end()]);
     server.client(state.path()).publish(&release("debian", 1, "one")).unwrap();
     assert_eq!(git(&repository, &["log", "-1", "--format=%at %ct", BRANCH]), "4000000001 4000000001");
+}
+
+#[test]
+fn a_withdrawn_number_is_used_up_even_for_what_had_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.git");
+    bare(&path);
+    let client = Git::new(path.to_str().unwrap().parse().unwrap(), BRANCH, &folder.path().join("state"))
+        .program(env!("CARGO_BIN_EXE_castoff"));
+    client.publish(&release("debian", 1, "one")).unwrap();
+    let names = ["manifest.json", "manifest.json.sig", "version.txt", "version.txt.md5"];
+    let mut changes: BTreeMap<String, Option<Vec<u8>>> =
+        names.iter().map(|name| (format!("versions/debian-lxc_{name}"), None)).collect();
+    changes.insert("versions/debian-lxc_withdrawn.txt".to_owned(), Some(b"1".to_vec()));
+    client.replace(&Replacement { subject: "withdraw".into(), changes, expected: [].into() }).unwrap();
+    let highest = ReleaseNumber::FIRST;
+    for content in ["one", "other"] {
+        assert_eq!(client.publish(&release("debian", 1, content)).unwrap(), Published::Conflict { highest });
+    }
+    assert!(matches!(client.publish(&release("debian", 2, "one")).unwrap(), Published::New { .. }));
 }

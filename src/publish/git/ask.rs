@@ -92,6 +92,10 @@ pub(super) fn offers(hop: &Hop) -> Result<Vec<Credential>> {
     }
     for file in &hop.identity_files {
         if hop.identities_named || host::fs::exists(file)? {
+            // Of a key in the agent the public half may be named, which everybody may read.
+            if file.extension().is_none_or(|extension| extension != "pub") {
+                host::fs::require_unread(file)?;
+            }
             offers.push(Credential::File(file.clone(), None));
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Manifest, Paths, commit_subject, md5_file, parse_version_file, version_file};
+use crate::sign::ssh::Believed;
 use crate::vocab::{Digest, Flavour, OsImage, ReleaseNumber};
 
 /// A release as the repository announces it.
@@ -20,8 +21,9 @@ pub struct Release {
 }
 
 impl Release {
-    /// The release that these bytes, which are signed, describe.
-    pub fn new(manifest: &[u8], signature: &str, minisignature: Option<&str>) -> Result<Self> {
+    /// The release that this manifest describes, whose signature somebody has judged.
+    pub fn new(signed: &Believed<'_>, minisignature: Option<&str>) -> Result<Self> {
+        let (manifest, signature) = (signed.message(), signed.signature());
         let parsed = Manifest::parse(manifest)?;
         let archive = parsed.archive()?;
         let paths = Paths::new(&parsed.image, &parsed.flavor);
@@ -56,11 +58,17 @@ impl Release {
         changes
     }
 
-    /// What to do, given what stands at the tip.
+    /// What to do, given what stands at the tip. A number that was withdrawn is used up, whatever it was given to.
     #[cfg_attr(not(feature = "git"), expect(dead_code, reason = "the child asks"))]
-    pub(super) fn decide(&self, version: Option<&[u8]>, manifest: Option<&[u8]>) -> Result<Decision> {
+    pub(super) fn decide(
+        &self,
+        version: Option<&[u8]>,
+        manifest: Option<&[u8]>,
+        withdrawn: Option<&[u8]>,
+    ) -> Result<Decision> {
         let paths = self.paths();
         let version = version.map(|bytes| parse_version_file(bytes, &paths.version)).transpose()?;
+        let withdrawn = withdrawn.map(|bytes| parse_version_file(bytes, &paths.withdrawn)).transpose()?;
         let manifest = manifest.map(Manifest::parse).transpose()?;
         if let Some(other) = &manifest
             && (&other.image, &other.flavor) != (&self.image, &self.flavour)
@@ -80,7 +88,7 @@ impl Release {
             )
             .hint("look at the repository's history and put the right content back"));
         }
-        let Some(highest) = version.max(manifest.as_ref().map(|manifest| manifest.version)) else {
+        let Some(highest) = version.max(manifest.as_ref().map(|manifest| manifest.version)).max(withdrawn) else {
             return Ok(Decision::Announce);
         };
         if highest < self.number {

@@ -59,6 +59,11 @@ impl Begun<'_> {
 
     fn fits(&self, signed: &Signed, freight: &Freight) -> Result<bool> {
         let earlier = Manifest::parse(signed.manifest.as_bytes())?;
+        // What was signed long ago may have expired since, or another release may have come between.
+        let after = self.standing.manifest.as_ref().map_or(0, |current| current.created.0);
+        if earlier.created.0 <= after || earlier.expires.0 <= clock::now().as_secs() {
+            return Ok(false);
+        }
         Ok(self.manifest(freight, Some(&earlier))? == earlier)
     }
 
@@ -90,7 +95,8 @@ impl Begun<'_> {
     /// Announces the release; the commit that shows it.
     pub(super) fn pushed(&mut self, signed: &Signed) -> Result<Result<String, Attempt>> {
         let bytes = signed.manifest.as_bytes();
-        let release = Release::new(bytes, &signed.signature, signed.minisignature.as_deref())?;
+        let believed = self.setup.signing()?.believe(bytes, &signed.signature)?;
+        let release = Release::new(&believed, signed.minisignature.as_deref())?;
         self.journal.append(State::Committed, Phase::Done, &json!({ "manifest": Digest::of(bytes) }))?;
         self.journal.append(State::Pushed, Phase::Intent, &json!({ "subject": release.subject() }))?;
         let (commit, tries) = match self.setup.git.publish(&release)? {
@@ -119,6 +125,9 @@ pub(super) fn finish(setup: &Setup, journal: &mut Journal, claim: &Claim) -> Res
         && let Err(error) = setup.git.drop_claim(claim)
     {
         left.push(error.context_line("the claim of the number stands"));
+    }
+    if let Err(error) = super::begin::give_left_claims_back(setup, claim) {
+        left.push(error.context_line("the claim of a number that was given up stands"));
     }
     for line in &left {
         setup.progress.warn(line.clone());

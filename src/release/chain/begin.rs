@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Attempt, Begun};
+use super::{Attempt, Begun, parts};
 use crate::error::{Kind, Result};
 use crate::host::{clock, process, random};
 use crate::manifest::{Manifest, Paths};
@@ -10,7 +10,7 @@ use crate::publish::git::Claim;
 use crate::release::freight::Freight;
 use crate::release::journal::Journal;
 use crate::release::state::{Phase, State};
-use crate::release::story::{Planned, Story};
+use crate::release::story::{LEFT_CLAIM, Planned, Story};
 use crate::release::{Setup, Standing, lock};
 use crate::vocab::{Flavour, OsImage, ReleaseNumber};
 
@@ -24,25 +24,19 @@ impl<'a> Begun<'a> {
         for number in setup.journals.open_numbers(image, flavour)? {
             if standing.highest().is_none_or(|highest| highest < number) {
                 if let Some(older) = going_on.replace(number) {
-                    let mut journal = setup.journals.open(image, flavour, older)?;
-                    abandon(&mut journal, "a later run took another number")?;
+                    let mut left = Left::of(setup, image, flavour, older)?;
+                    left.give_up("a later run took another number")?;
                 }
                 continue;
             }
-            let journal = setup.journals.open(image, flavour, number)?;
-            let standing = standing.clone();
-            let mut begun = Parts { setup, image, flavour, standing, journal, number };
-            begun.settle()?;
+            Left::of(setup, image, flavour, number)?.settle(&standing)?;
         }
-        let number = match going_on {
-            Some(number) => number,
-            None => {
-                let known = setup.journals.numbers(image, flavour)?.pop();
-                match standing.highest().max(known).max(local) {
-                    Some(highest) => highest.next()?,
-                    None => ReleaseNumber::FIRST,
-                }
-            }
+        let number = if let Some(number) = going_on {
+            number
+        } else {
+            let known = setup.journals.numbers(image, flavour)?.pop();
+            let highest = standing.highest().max(known).max(local);
+            highest.map_or(Ok(ReleaseNumber::FIRST), ReleaseNumber::next)?
         };
         let journal = planned(setup, image, flavour, number)?;
         let (image, flavour) = (image.clone(), flavour.clone());
@@ -52,11 +46,7 @@ impl<'a> Begun<'a> {
     /// Gives the number up and goes on with the next one that is free.
     pub(super) fn next_number(&mut self, highest: ReleaseNumber, why: &str) -> Result<()> {
         self.setup.progress.warn(format!("{} is given up: {why}", self.what()));
-        // A claim stays where it is all that keeps others from names that we have used.
-        if highest > self.number || !Story(self.journal.records()).may_be_named() {
-            give_back(self.setup, &self.claim()?, &self.journal)?;
-        }
-        abandon(&mut self.journal, why)?;
+        self.give_up(why, highest > self.number)?;
         self.standing = Standing::read(self.setup, &self.image, &self.flavour)?;
         let known = self.setup.journals.numbers(&self.image, &self.flavour)?.pop();
         let highest = self.standing.highest().max(known).max(Some(highest)).unwrap_or(highest);
@@ -65,54 +55,77 @@ impl<'a> Begun<'a> {
         Ok(())
     }
 
+    /// Closes the journal of a number that will not be ours: its temporary files are removed, and its claim is given
+    /// back, unless that is all that keeps others from names that we have used.
+    pub(super) fn give_up(&mut self, why: &str, overtaken: bool) -> Result<()> {
+        let stands = !overtaken && Story(self.journal.records()).may_be_named();
+        parts::take_back(self.setup, &self.image, &self.flavour, self.number, &self.journal)?;
+        let claimed = Story(self.journal.records()).last(State::Reserved, Phase::Intent).is_some();
+        if claimed && !stands {
+            give_back(self.setup, &self.claim()?, &self.journal)?;
+        }
+        abandon(&mut self.journal, why, claimed && stands)
+    }
+
     /// The claim of the number, the same in every run of this release.
     pub(super) fn claim(&self) -> Result<Claim> {
         claim(&self.image, &self.flavour, self.number, &self.journal)
     }
 }
 
-/// An open journal of a number that the branch has reached or passed.
-struct Parts<'a> {
+/// What an earlier run left: an open journal of a number that is not gone on with.
+struct Left<'a> {
     setup: &'a Setup,
     image: &'a OsImage,
     flavour: &'a Flavour,
-    standing: Standing,
     journal: Journal,
     number: ReleaseNumber,
 }
 
-impl Parts<'_> {
-    /// Closes the journal as what it came to: announced by a run that could not say so any more, or overtaken.
-    fn settle(&mut self) -> Result<()> {
+impl<'a> Left<'a> {
+    fn of(setup: &'a Setup, image: &'a OsImage, flavour: &'a Flavour, number: ReleaseNumber) -> Result<Self> {
+        Ok(Self { setup, image, flavour, journal: setup.journals.open(image, flavour, number)?, number })
+    }
+
+    /// Closes it as what it came to: announced by a run that could not say so any more, or overtaken.
+    fn settle(&mut self, standing: &Standing) -> Result<()> {
         let story = Story(self.journal.records());
-        let claim = claim(self.image, self.flavour, self.number, &self.journal)?;
         let commit = match story.freight()? {
-            Some(freight) if story.last(State::Pushed, Phase::Intent).is_some() => self.announced(&freight)?,
+            Some(freight) if story.last(State::Pushed, Phase::Intent).is_some() => {
+                self.announced(&freight, standing)?
+            }
             _ => None,
         };
-        let Some(commit) = commit else {
-            give_back(self.setup, &claim, &self.journal)?;
-            return abandon(&mut self.journal, "the branch is past it");
-        };
+        let Some(commit) = commit else { return self.give_up("the branch is past it") };
         if story.last(State::Pushed, Phase::Done).is_none() {
             self.journal.append(State::Pushed, Phase::Done, &json!({ "commit": commit }))?;
         }
+        let claim = claim(self.image, self.flavour, self.number, &self.journal)?;
         super::announce::finish(self.setup, &mut self.journal, &claim).map(drop)
     }
 
-    /// The commit of the branch that announces this, if there is one.
-    fn announced(&self, freight: &Freight) -> Result<Option<String>> {
+    fn give_up(&mut self, why: &str) -> Result<()> {
+        parts::take_back(self.setup, self.image, self.flavour, self.number, &self.journal)?;
+        let claim = claim(self.image, self.flavour, self.number, &self.journal)?;
+        give_back(self.setup, &claim, &self.journal)?;
+        abandon(&mut self.journal, why, false)
+    }
+
+    /// The commit of the branch that announces this, if there is one. A manifest that cannot be read is not ours.
+    fn announced(&self, freight: &Freight, standing: &Standing) -> Result<Option<String>> {
         let is_ours = |manifest: &Manifest| -> Result<bool> {
             Ok(manifest.version == self.number && freight.digests().contains(&manifest.archive()?.sha256))
         };
-        if let (Some(manifest), Some(commit)) = (&self.standing.manifest, &self.standing.commit)
+        if let (Some(manifest), Some(commit)) = (&standing.manifest, &standing.commit)
             && is_ours(manifest)?
         {
             return Ok(Some(commit.clone()));
         }
         let path = Paths::new(self.image, self.flavour).manifest;
         for version in self.setup.git.history(&path, usize::MAX)? {
-            if is_ours(&Manifest::parse(version.text.as_bytes())?)? {
+            if let Ok(manifest) = Manifest::parse(version.text.as_bytes())
+                && is_ours(&manifest)?
+            {
                 return Ok(Some(version.commit));
             }
         }
@@ -130,15 +143,15 @@ pub(super) fn claim(image: &OsImage, flavour: &Flavour, number: ReleaseNumber, j
 fn planned(setup: &Setup, image: &OsImage, flavour: &Flavour, number: ReleaseNumber) -> Result<Journal> {
     let mut journal = setup.journals.open(image, flavour, number)?;
     if Story(journal.records()).planned()?.is_none() {
-        let random = random::bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let claimant = format!("{} {random}", process::host_name()?);
+        let random = u64::from_be_bytes(random::bytes::<8>()?);
+        let claimant = format!("{} {random:016x}", process::host_name()?);
         journal.append(State::Planned, Phase::Done, &Planned { claimant, at: clock::now().as_secs() })?;
     }
     Ok(journal)
 }
 
 /// Gives the claim of a number back that is not going to be used.
-pub(super) fn give_back(setup: &Setup, claim: &Claim, journal: &Journal) -> Result<()> {
+fn give_back(setup: &Setup, claim: &Claim, journal: &Journal) -> Result<()> {
     if Story(journal.records()).last(State::Reserved, Phase::Intent).is_none() {
         return Ok(());
     }
@@ -149,8 +162,22 @@ pub(super) fn give_back(setup: &Setup, claim: &Claim, journal: &Journal) -> Resu
     }
 }
 
-pub(super) fn abandon(journal: &mut Journal, why: &str) -> Result<()> {
-    journal.append(State::Abandoned, Phase::Done, &json!({ "why": why }))
+fn abandon(journal: &mut Journal, why: &str, claim_stands: bool) -> Result<()> {
+    let said = if claim_stands { json!({ "why": why, LEFT_CLAIM: true }) } else { json!({ "why": why }) };
+    journal.append(State::Abandoned, Phase::Done, &said)
+}
+
+/// Gives the claims back that kept others from names we had used, now that a higher number is announced.
+pub(super) fn give_left_claims_back(setup: &Setup, own: &Claim) -> Result<()> {
+    let Claim { image, flavour, number: highest, .. } = own;
+    for number in setup.journals.numbers(image, flavour)?.into_iter().filter(|number| number < highest) {
+        if Story(&setup.journals.read(image, flavour, number)?).has_left_claim() {
+            let mut journal = setup.journals.open(image, flavour, number)?;
+            give_back(setup, &claim(image, flavour, number, &journal)?, &journal)?;
+            abandon(&mut journal, "a higher number is announced, the claim is given back", false)?;
+        }
+    }
+    Ok(())
 }
 
 impl Attempt {

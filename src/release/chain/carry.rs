@@ -1,12 +1,13 @@
 //! Carrying a release out: the steps in their order, again under the next number where the number is taken.
 
-use super::begin::{abandon, give_back};
-use super::{Attempt, Begun, Ending, MOST_NUMBERS, Options, Outcome};
+use serde_json::json;
+
+use super::{Attempt, Begun, Ending, MOST_NUMBERS, Options, Outcome, parts};
 use crate::error::{Error, Kind, Result};
 use crate::publish::Content;
 use crate::release::freight::{Archived, Freight};
 use crate::release::state::{Phase, State};
-use crate::release::story::Story;
+use crate::release::story::{ONLY_UPLOAD, Story};
 
 impl Begun<'_> {
     /// Releases this, from wherever an earlier run came to.
@@ -29,20 +30,18 @@ impl Begun<'_> {
 
     /// Ends because what would be released is announced already.
     pub fn unchanged(self) -> Result<Outcome> {
-        let mut outcome = self.outcome(Ending::Unchanged, Vec::new(), self.standing.manifest.clone());
-        if let Some(current) = &outcome.manifest {
-            outcome.number = current.version;
-        }
+        let outcome = self.outcome(Ending::Unchanged, Vec::new(), self.standing.manifest.clone());
+        let number = outcome.manifest.as_ref().map_or(outcome.number, |current| current.version);
+        // Under its own number, which is not that of what is announced.
         self.put_away()?;
-        Ok(outcome)
+        Ok(Outcome { number, ..outcome })
     }
 
     /// Ends without anything released: a journal of a number that nobody saw is no journal.
     pub fn put_away(mut self) -> Result<()> {
         let seen = [State::Reserved, State::Uploading, State::Named, State::Pushed];
         if seen.iter().any(|state| Story(self.journal.records()).last(*state, Phase::Intent).is_some()) {
-            give_back(self.setup, &self.claim()?, &self.journal)?;
-            return abandon(&mut self.journal, "what it was to release is announced already");
+            return self.give_up("what it was to release is announced already", true);
         }
         self.journal.discard()
     }
@@ -50,6 +49,10 @@ impl Begun<'_> {
     fn attempt(&mut self, freight: &Freight, options: Options) -> Result<Attempt> {
         if let Some(taken) = self.archived(freight)? {
             return Ok(taken);
+        }
+        if options.only_upload != Story(self.journal.records()).is_held() {
+            // Whoever goes on with this after a crash must not announce what was only to be uploaded.
+            self.journal.append(State::Planned, Phase::Note, &json!({ ONLY_UPLOAD: options.only_upload }))?;
         }
         let signed = self.signed(freight)?;
         if let Some(taken) = self.reserved()? {
@@ -89,7 +92,7 @@ impl Begun<'_> {
                     let why = "other content may stand under its names";
                     return Ok(Some(Attempt::taken(self.number, why)));
                 }
-                self.take_parts_back(known)?;
+                parts::take_back(self.setup, &self.image, &self.flavour, self.number, &self.journal)?;
             }
             _ => {}
         }

@@ -6,6 +6,7 @@
 mod announce;
 mod begin;
 mod carry;
+mod parts;
 mod plan;
 mod upload;
 
@@ -120,9 +121,14 @@ impl Begun<'_> {
         super::Story(self.journal.records()).freight()
     }
 
-    /// Whether an earlier run has put everything in place and was not to announce it.
+    /// Whether an earlier run was to put everything in place and not to announce it.
     pub fn is_held(&self) -> bool {
         super::Story(self.journal.records()).is_held()
+    }
+
+    /// Whether an earlier run has put everything in place, and it waits to be announced.
+    pub fn waits(&self) -> bool {
+        super::Story(self.journal.records()).waits()
     }
 
     fn what(&self) -> String {

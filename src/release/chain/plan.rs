@@ -20,12 +20,11 @@ pub fn preview(
     let highest = standing.highest();
     let open_numbers = setup.journals.open_numbers(image, flavour)?;
     let going_on = open_numbers.into_iter().rfind(|number| highest.is_none_or(|highest| highest < *number));
-    let number = match going_on {
-        Some(number) => number,
-        None => {
-            let known = setup.journals.numbers(image, flavour)?.pop();
-            highest.max(known).max(local).map_or(Ok(ReleaseNumber::FIRST), ReleaseNumber::next)?
-        }
+    let number = if let Some(number) = going_on {
+        number
+    } else {
+        let known = setup.journals.numbers(image, flavour)?.pop();
+        highest.max(known).max(local).map_or(Ok(ReleaseNumber::FIRST), ReleaseNumber::next)?
     };
     let records = setup.journals.read(image, flavour, number)?;
     let story = Story(&records);
@@ -45,8 +44,8 @@ pub fn preview(
     }
     for target in &setup.targets {
         for (name, size) in files(image, flavour, number, freight)? {
-            let mut store = open(&target.target, &target.access, &setup.operator, &setup.cancel)?;
-            let found = store.size_of((&name).into())?;
+            let mut place = open(&target.target, &target.access, &setup.operator, &setup.cancel)?;
+            let found = place.size_of((&name).into())?;
             step(State::Named, Some(format!("{}/{name}", target.target)), found.is_some() && found == size);
         }
     }

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{Attempt, Begun, Placed};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::host::fs::Lock;
 use crate::manifest::Manifest;
-use crate::publish::{Content, RemoteName, RemoteStore, Temporary, Upload, open};
+use crate::publish::{Content, RemoteName, RemoteStore, Upload, open};
 use crate::release::freight::{Archived, Freight, Parcel};
 use crate::release::journal::Subject;
 use crate::release::state::{Phase, State};
@@ -26,12 +27,21 @@ impl Begun<'_> {
         let mut placed = Vec::new();
         let mut failures: Vec<Error> = Vec::new();
         for target in &self.setup.targets {
-            let result = match freight {
-                Freight::New(archived) => self.uploaded(target, archived),
-                Freight::Again(old) => self.still_there(target, old),
+            let doing = format!("{} is not at the target `{}`", self.what(), target.name);
+            let reached = self.reach(target).context(|| doing.clone());
+            let (_slot, mut store) = match reached {
+                Ok(reached) => reached,
+                Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => {
+                    failures.push(error);
+                    continue;
+                }
             };
-            let doing = || format!("{} is not at the target `{}`", self.what(), target.name);
-            match result.context(doing) {
+            let result = match freight {
+                Freight::New(archived) => self.uploaded(target, archived, store.as_mut()),
+                Freight::Again(old) => self.still_there(target, old, store.as_mut()),
+            };
+            match result.context(|| doing) {
                 Ok(files) => placed.extend(files),
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
                 Err(error) if error.kind() == Kind::Conflict => return self.met_others(error).map(Err),
@@ -53,18 +63,27 @@ impl Begun<'_> {
         match standing.highest() {
             Some(highest) if highest >= self.number => Ok(Attempt::Taken(highest, error.to_string())),
             _ => {
-                super::begin::abandon(&mut self.journal, "other content stands under its names")?;
+                self.give_up("other content stands under its names", false)?;
                 Err(error.hint("nobody announced what stands there; the next run takes the next number"))
             }
         }
     }
 
-    fn uploaded(&mut self, target: &ReleaseTarget, archived: &Archived) -> Result<Vec<Placed>> {
-        let _slot = lock::slot(self.setup, &target.target)?;
-        let setup = self.setup;
-        let mut store = open(&target.target, &target.access, &setup.operator, &setup.cancel)?;
+    /// Connects to the target, once it is our turn.
+    fn reach(&self, target: &ReleaseTarget) -> Result<(Option<Lock>, Box<dyn RemoteStore>)> {
+        let slot = lock::slot(self.setup, &target.target)?;
+        let store = open(&target.target, &target.access, &self.setup.operator, &self.setup.cancel)?;
+        Ok((slot, store))
+    }
+
+    fn uploaded(
+        &mut self,
+        target: &ReleaseTarget,
+        archived: &Archived,
+        store: &mut dyn RemoteStore,
+    ) -> Result<Vec<Placed>> {
         let parcels = archived.parcels(&self.image, &self.flavour, self.number)?;
-        parcels.iter().map(|parcel| self.upload(target, parcel, store.as_mut())).collect()
+        parcels.iter().map(|parcel| self.upload(target, parcel, store)).collect()
     }
 
     fn upload(&mut self, target: &ReleaseTarget, file: &Parcel, store: &mut dyn RemoteStore) -> Result<Placed> {
@@ -117,12 +136,15 @@ impl Begun<'_> {
     }
 
     /// What an older release put there, looked at as closely as if it had just been sent.
-    fn still_there(&mut self, target: &ReleaseTarget, old: &Manifest) -> Result<Vec<Placed>> {
-        let setup = self.setup;
-        let mut store = open(&target.target, &target.access, &setup.operator, &setup.cancel)?;
+    fn still_there(
+        &mut self,
+        target: &ReleaseTarget,
+        old: &Manifest,
+        store: &mut dyn RemoteStore,
+    ) -> Result<Vec<Placed>> {
         let mut placed = Vec::new();
         for file in old.files() {
-            let tier = places::confirm(store.as_mut(), file, target.minimum, &setup.progress)?;
+            let tier = places::confirm(store, file, target.minimum, &self.setup.progress)?;
             let name = file.name;
             let subject = Subject { target: target.name.clone(), file: name.to_string() };
             let said = json!({ "verified": tier.to_string(), "already_there": true });
@@ -137,31 +159,5 @@ impl Begun<'_> {
             });
         }
         Ok(placed)
-    }
-
-    /// Removes the temporary files of content that this number was planned for and never given to.
-    pub(super) fn take_parts_back(&mut self, old: &Freight) -> Result<()> {
-        let Freight::New(archived) = old else { return Ok(()) };
-        let story = Story(self.journal.records());
-        let parcels = archived.parcels(&self.image, &self.flavour, self.number)?;
-        for target in &self.setup.targets {
-            let mut files = Vec::new();
-            for parcel in &parcels {
-                let subject = Subject { target: target.name.clone(), file: parcel.name.to_string() };
-                if story.last_about(&subject, State::Uploading, Phase::Intent).is_some() {
-                    files.push(Temporary::of(&parcel.name.as_str().parse()?, &parcel.sha256));
-                }
-            }
-            if files.is_empty() {
-                continue;
-            }
-            let mut store = open(&target.target, &target.access, &self.setup.operator, &self.setup.cancel)?;
-            for temporary in files {
-                if store.remove_temporary(&temporary)? {
-                    self.setup.progress.line(format!("{}: removed `{temporary}`, which nobody needs", store.place()));
-                }
-            }
-        }
-        Ok(())
     }
 }

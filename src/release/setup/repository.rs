@@ -39,13 +39,12 @@ pub(super) fn open(config: &Config, settings: &Value, operator: &Operator, ssh: 
 
 /// The host in an address as it is written: what is not written there, the ssh configuration may say.
 fn jump(text: &str) -> Result<Jump> {
-    let place = match text.split_once("://") {
-        Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
-        None => {
-            // An address in brackets has colons of its own.
-            let from = text.find(']').unwrap_or(0);
-            text[from..].find(':').map_or(text, |colon| &text[..from + colon])
-        }
+    let place = if let Some((_, rest)) = text.split_once("://") {
+        rest.split('/').next().unwrap_or_default()
+    } else {
+        // An address in brackets has colons of its own.
+        let from = text.find(']').unwrap_or(0);
+        text[from..].find(':').map_or(text, |colon| &text[..from + colon])
     };
     place.parse()
 }

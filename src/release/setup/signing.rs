@@ -9,7 +9,7 @@ use crate::host::{clock, fs};
 use crate::progress::Cancel;
 use crate::release::story::Signed;
 use crate::sign::minisign;
-use crate::sign::ssh::{AllowedSigners, Judge, Key, Revoked, Signatory, Signer};
+use crate::sign::ssh::{AllowedSigners, Believed, Judge, Key, Revoked, Signatory, Signer};
 use crate::vocab::Secret;
 
 /// More than any file of allowed signers has.
@@ -58,9 +58,25 @@ impl Signing {
 
     /// Who signed these bytes, if they may.
     pub fn judge(&self, manifest: &[u8], signature: &[u8]) -> Result<Signatory> {
+        self.judged_by(|judge| judge.verify(manifest, signature))
+    }
+
+    /// These bytes and their signature, if who made it may.
+    pub(in crate::release) fn believe<'a>(&self, manifest: &'a [u8], signature: &'a str) -> Result<Believed<'a>> {
+        self.judged_by(|judge| judge.believe(manifest, signature))
+    }
+
+    fn judged_by<T>(&self, work: impl FnOnce(&Judge<'_>) -> Result<T>) -> Result<T> {
         let revoked = Revoked::default();
         let at = clock::now().as_secs();
-        Judge { allowed: &self.allowed, revoked: &revoked, principal: &self.principal, at }.verify(manifest, signature)
+        work(&Judge { allowed: &self.allowed, revoked: &revoked, principal: &self.principal, at })
+    }
+
+    /// What the second signature of these bytes says, by the configured key; none without one.
+    pub fn judge_second(&self, manifest: &[u8], signature: &str) -> Result<Option<String>> {
+        let Some((key, password)) = &self.minisign else { return Ok(None) };
+        let public = minisign::Signer { key, password: password.clone() }.public()?;
+        minisign::verify(manifest, signature, &[public]).map(Some)
     }
 }
 

@@ -44,7 +44,38 @@ pub struct Judge<'a> {
     pub at: u64,
 }
 
+/// Bytes and a signature that fits them, by somebody who may sign: only a [`Judge`] makes one.
+#[derive(Clone, Debug)]
+pub struct Believed<'a> {
+    message: &'a [u8],
+    signature: &'a str,
+    signatory: Signatory,
+}
+
+impl<'a> Believed<'a> {
+    /// The signed bytes.
+    pub fn message(&self) -> &'a [u8] {
+        self.message
+    }
+
+    /// The armoured signature.
+    pub fn signature(&self) -> &'a str {
+        self.signature
+    }
+
+    /// Who signed.
+    pub fn signatory(&self) -> &Signatory {
+        &self.signatory
+    }
+}
+
 impl Judge<'_> {
+    /// The message and its signature, if it was made by somebody who may.
+    pub fn believe<'a>(&self, message: &'a [u8], signature: &'a str) -> Result<Believed<'a>> {
+        let signatory = self.verify(message, signature.as_bytes())?;
+        Ok(Believed { message, signature, signatory })
+    }
+
     /// Who signed the message, if they were allowed to; `signature` is the armoured text of `ssh-keygen -Y sign`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<Signatory> {
         let signature = parse(signature)?;

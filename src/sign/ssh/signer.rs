@@ -53,6 +53,7 @@ impl Signer {
     pub fn sign(&self, message: &[u8], cancel: &Cancel) -> Result<String> {
         match &self.key {
             Key::File(path) => {
+                host::fs::require_unread(path)?;
                 let mut command = keygen(path);
                 ask(&mut command, path, message, cancel)
             }
@@ -65,6 +66,7 @@ impl Signer {
                 ask(&mut command, public_key, message, cancel)
             }
             Key::LockedFile(path, passphrase) => {
+                host::fs::require_unread(path)?;
                 let bytes = host::fs::read_at_most(path, LIMIT)?;
                 sign_here(&Secret::new(bytes), Some(passphrase), &format!("the key file `{}`", path.display()), message)
             }

@@ -2,7 +2,6 @@
 //!
 //! A key's text is read by libssh2 alone and never stands in a message; a passphrase is never asked for.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Connection, Stop};
@@ -116,16 +115,13 @@ fn agent(
 
 /// Whether the file may be tried: it is there, and only its owner can read it.
 fn usable(file: &Path, hop: &Hop, tried: &mut Tried) -> Result<bool> {
-    let Some(metadata) = fs::metadata(file)? else {
+    if fs::metadata(file)?.is_none() {
         if hop.identities_named {
             tried.unusable.push(format!("`{}` does not exist", file.display()));
         }
         return Ok(false);
-    };
-    if metadata.mode() & 0o077 != 0 && metadata.uid() == rustix::process::geteuid().as_raw() {
-        return Err(Error::new(Kind::Refused, format!("others may read the key file `{}`", file.display()))
-            .hint(format!("`chmod 600 {}`; if others have read it, make a new key", file.display())));
     }
+    fs::require_unread(file)?;
     Ok(true)
 }
 

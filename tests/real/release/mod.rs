@@ -3,10 +3,16 @@
 
 mod back;
 mod chain;
+mod consumers;
+mod corrupt;
 mod faults;
 mod glue;
+mod hostile;
 mod kill;
+mod matrix;
 mod publishers;
+mod readers;
+mod secrets;
 mod sf;
 
 use std::path::{Path, PathBuf};
@@ -78,6 +84,21 @@ impl World {
             path("signer"),
         );
         std::fs::write(self.castoff.scratch().join("castoff.yaml"), text).unwrap();
+    }
+
+    /// The repository by its path from now on, without ssh.
+    fn publish_locally(&self) {
+        let file = self.castoff.scratch().join("castoff.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let far = format!("ssh://root@127.0.0.1:{}{}", self.sshd.port, self.repository().display());
+        std::fs::write(&file, text.replace(&far, self.repository().to_str().unwrap())).unwrap();
+    }
+
+    /// Adds keys below `release`.
+    fn configure_more(&self, more: &str) {
+        let file = self.castoff.scratch().join("castoff.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + more).unwrap();
     }
 
     /// The same world for another publisher, who has nothing in common with this one but the server.

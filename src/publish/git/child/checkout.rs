@@ -1,8 +1,11 @@
 //! A plain checkout that others read files from, brought forward while they do.
 //!
 //! Readers of old releases read the version file and its MD5 one after the other. With the MD5 replaced before the version, one
-//! that reads in between sees an old version with a new MD5, and refuses it.
+//! that reads in between sees an old version with a new MD5, and refuses it. Everything is on the disk beside its place
+//! before the first file is replaced, and the two are replaced back to back: in between lies one system call.
 
+use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -10,7 +13,7 @@ use git2::{Delta, DiffOptions, Oid, Repository};
 
 use super::While as _;
 use super::clone::Clone;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::{fault, fs};
 
 /// Where our clone keeps the tip, and where the checkout's own repository gets it.
@@ -25,14 +28,16 @@ struct Change {
 }
 
 impl Change {
-    /// Other files first, then MD5s, then version files; whatever is removed goes last.
-    fn order(&self) -> u8 {
+    /// Other files first, then of each image and flavour the MD5 and the version file; whatever is removed goes last,
+    /// the version file first.
+    fn order(&self) -> (u8, String, u8) {
         let name = self.path.to_string_lossy();
-        match (&self.new, &name) {
-            (None, _) => 3,
-            (_, name) if name.ends_with("_version.txt") => 2,
-            (_, name) if name.ends_with("_version.txt.md5") => 1,
-            _ => 0,
+        let image = |end| name.strip_suffix(end).map(str::to_owned);
+        let removed = self.new.is_none();
+        match (image("_version.txt"), image("_version.txt.md5")) {
+            (Some(image), _) => (1 + u8::from(removed), image, u8::from(!removed)),
+            (_, Some(image)) => (1 + u8::from(removed), image, u8::from(removed)),
+            _ => (if removed { 3 } else { 0 }, String::new(), 0),
         }
     }
 }
@@ -66,7 +71,7 @@ pub(super) fn fast_forward(clone: &Clone<'_>, checkout: &Path, tip: Oid) -> Resu
         return Err(stop(checkout, "changes are staged in it"));
     }
     let mut changes = changes(&repository, &old_tree, &new_tree)?;
-    changes.sort_by_key(Change::order);
+    changes.sort_by_cached_key(Change::order);
     for change in &changes {
         check(checkout, change)?;
     }
@@ -76,9 +81,20 @@ pub(super) fn fast_forward(clone: &Clone<'_>, checkout: &Path, tip: Oid) -> Resu
         if fs::exists(fs::parent(&folder))? {
             fs::sweep(fs::parent(&folder))?;
         }
-        apply(checkout, change)?;
+    }
+    let ready: Vec<Option<fs::TempFile>> =
+        changes.iter().map(|change| prepare(checkout, change)).collect::<Result<_>>()?;
+    let mut folders = BTreeSet::new();
+    for (change, ready) in changes.iter().zip(ready) {
+        let path = checkout.join(&change.path);
+        match ready {
+            Some(file) => file.replace()?,
+            None => drop(fs::remove_file(&path)?),
+        }
+        folders.insert(fs::parent(&path).to_path_buf());
         fault::point("publish.git.checkout-file");
     }
+    folders.iter().try_for_each(|folder| fs::sync_dir(folder))?;
     index.read_tree(&new_tree).and_then(|()| index.write()).while_(doing).map_err(locked)?;
     fault::point("publish.git.checkout-index");
     repository.reference(&reference, tip, true, "castoff: fast-forward").while_(doing).map_err(locked)?;
@@ -158,14 +174,15 @@ fn check(checkout: &Path, change: &Change) -> Result<()> {
     if is_old || is_new { Ok(()) } else { Err(stop(checkout, &format!("`{shown}` was changed there"))) }
 }
 
-fn apply(checkout: &Path, change: &Change) -> Result<()> {
+/// The new file beside its place, on the disk; none for one that is removed.
+fn prepare(checkout: &Path, change: &Change) -> Result<Option<fs::TempFile>> {
     let path = checkout.join(&change.path);
-    let Some((bytes, executable)) = &change.new else {
-        fs::remove_file(&path)?;
-        return fs::sync_dir(fs::parent(&path));
-    };
+    let Some((bytes, executable)) = &change.new else { return Ok(None) };
     let standing = fs::link_metadata(&path)?.map(|metadata| metadata.permissions().mode() & 0o777);
     fs::create_dir_all(fs::parent(&path), 0o755)?;
     let plain = standing.unwrap_or(0o644) & 0o666;
-    fs::write_atomic(&path, if *executable { plain | (plain >> 2 & 0o111) } else { plain }, bytes)
+    let mut file = fs::TempFile::beside(&path, if *executable { plain | (plain >> 2 & 0o111) } else { plain })?;
+    file.write_all(bytes).context(|| format!("cannot write `{}`", path.display()))?;
+    file.sync()?;
+    Ok(Some(file))
 }

@@ -49,7 +49,8 @@ pub(super) fn publish(clone: &Clone<'_>, release: &Release) -> Result<Answer> {
         let Some(tip) = tip else { return Ok(Next::Commit) };
         let version = clone.file(tip, &paths.version)?;
         let manifest = clone.file(tip, &paths.manifest)?;
-        Ok(match release.decide(version.as_deref(), manifest.as_deref())? {
+        let withdrawn = clone.file(tip, &paths.withdrawn)?;
+        Ok(match release.decide(version.as_deref(), manifest.as_deref(), withdrawn.as_deref())? {
             Decision::Announce => Next::Commit,
             Decision::Already => Next::Done(Answer::Already { commit: tip.to_string() }),
             Decision::Conflict(highest) => Next::Done(Answer::Conflict { highest }),
