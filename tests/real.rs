@@ -59,6 +59,9 @@ mod notify;
 mod ports;
 #[path = "real/publish/mod.rs"]
 mod publish;
+#[cfg(feature = "sftp")]
+#[path = "real/push/mod.rs"]
+mod push;
 #[path = "real/races.rs"]
 mod races;
 #[path = "real/readme.rs"]

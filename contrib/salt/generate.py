@@ -21,12 +21,13 @@ MODULES = {
     "image": ("castoff_image", "castoff's images: pack, verify, inspect, copy, list, remove"),
     "job": ("castoff_job", "castoff's jobs: what works, what worked, with its events and results"),
     "mc_cloud_images": ("mc_cloud_images", "Image settings and images, under the names of makina-states, by castoff"),
+    "mc_cloud_lxc": ("mc_cloud_lxc", "Reference containers of images, under the names of makina-states, by castoff"),
     "mc_lxc": ("mc_lxc", "Images of LXC containers on compute nodes, under the names of makina-states, by castoff"),
     "release": ("castoff_release", "castoff's releases: from a container to an archive with its hashes"),
     "schedule": ("castoff_schedule", "castoff's schedules: what runs when, how it ended, running it now"),
     "settings": ("castoff_settings", "castoff's image settings: where each value came from, what is cached"),
     "store": ("castoff_store", "castoff's own store of images"),
-    "sync": ("castoff_sync", "castoff's releases on this host: what is followed, current, pinned"),
+    "sync": ("castoff_sync", "castoff on a host that follows releases: run, look, pin, go back"),
     "sys": ("castoff_sys", "castoff itself: its functions, version, configuration, and what the machine offers it"),
 }
 APART = {"test"}

@@ -47,6 +47,7 @@ pub(super) fn call(options: &CallOptions, overrides: &Overrides) -> Result<Exit>
         remote::call(&daemon(&config)?, name, request, minion.as_ref(), &*sink)?
     } else {
         let mut context = Context::new(config.clone(), Progress::new(Arc::clone(&sink)));
+        context.ends_by_signal = true;
         context.facts = minion.as_ref().map(Facts::passed_in).transpose()?;
         function::dispatch(name, request, &context).map(|result| {
             let retcode = context.retcode_of(&result);
@@ -116,7 +117,9 @@ pub(super) fn sync(images: &[String], test: bool, config: &Config) -> Result<Exi
         request.named.insert("images".to_owned(), Value::list(images).into());
     }
     request.named.insert("test".to_owned(), Value::from(test).into());
-    show("sync.run", request, &Context::new(config.clone(), Progress::new(listener(verbosity(None)?))))
+    let mut context = Context::new(config.clone(), Progress::new(listener(verbosity(None)?)));
+    context.ends_by_signal = true;
+    show("sync.run", request, &context)
 }
 
 fn show(name: &str, request: Request, context: &Context) -> Result<Exit> {

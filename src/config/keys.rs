@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, EngineChoice, LogFormat, OnError, Origin, daemon, notify, parse_size, release, schedules, sync};
+use super::{
+    Config, EngineChoice, LogFormat, OnError, Origin, daemon, notify, parse_size, push, release, schedules, sync,
+};
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -421,6 +423,7 @@ pub const KEYS: &[Key] = &[
     sync::BRANCH,
     sync::IMAGES,
     sync::ALLOWED_SIGNERS,
+    sync::MINISIGN_KEYS,
     sync::REVOKED_KEYS,
     sync::SIGNER,
     sync::FOLDER,
@@ -441,6 +444,15 @@ pub const KEYS: &[Key] = &[
     notify::URL,
     notify::SECRET_FILE,
     notify::FUNCTIONS_KEY,
+    push::PARALLEL,
+    push::TIMEOUT,
+    push::SILENCE,
+    push::USER,
+    push::IDENTITY_FILE,
+    push::KNOWN_HOSTS,
+    push::SSH_CONFIGURATION,
+    push::BANDWIDTH,
+    push::KEEP,
 ];
 
 /// Lays a map over another: maps in both are joined, whatever else is replaced.

@@ -13,6 +13,7 @@ mod daemon;
 mod file;
 mod keys;
 mod notify;
+mod push;
 mod release;
 mod schedules;
 mod size;
@@ -28,6 +29,7 @@ use crate::vocab::{Map, MinionId, Value, nearest};
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use keys::{KEYS, Key};
 pub use notify::Notify;
+pub use push::Push;
 pub use release::Release;
 pub use schedules::{GRACE, Scheduled, Schedules};
 pub use size::parse_size;
@@ -106,6 +108,8 @@ pub struct Config {
     pub schedules: Schedules,
     /// Who is told what the daemon has done.
     pub notify: Notify,
+    /// How the controller pushes images to hosts.
+    pub push: Push,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -201,6 +205,7 @@ impl Config {
             sync: Sync::default(),
             schedules: Schedules::default(),
             notify: Notify::default(),
+            push: Push::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }

@@ -19,6 +19,8 @@ pub struct Sync {
     pub images: String,
     /// Who may sign.
     pub allowed_signers: Option<PathBuf>,
+    /// The minisign keys that may sign, or must besides.
+    pub minisign_keys: Option<PathBuf>,
     /// Keys that may not any more.
     pub revoked_keys: Option<PathBuf>,
     /// Who has to have signed.
@@ -56,6 +58,7 @@ impl Default for Sync {
             branch: "main".to_owned(),
             images: String::new(),
             allowed_signers: None,
+            minisign_keys: None,
             revoked_keys: None,
             signer: "release".to_owned(),
             folder: None,
@@ -127,6 +130,13 @@ path_key!(
     "CASTOFF_SYNC_ALLOWED_SIGNERS",
     allowed_signers,
     "The file of keys that may sign releases, as ssh-keygen(1) describes it under ALLOWED SIGNERS"
+);
+path_key!(
+    MINISIGN_KEYS,
+    "sync.minisign_keys",
+    "CASTOFF_SYNC_MINISIGN_KEYS",
+    minisign_keys,
+    "A file of minisign public keys, one of which has to have signed: instead of `sync.allowed_signers`, or besides"
 );
 path_key!(
     REVOKED_KEYS,

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
+use crate::host;
 use crate::pillar::Facts;
-use crate::progress::Progress;
+use crate::progress::{Cancel, Progress};
 use crate::settings::Service;
 use crate::vocab::{Key, Map, Reference, Value};
 
@@ -144,6 +145,10 @@ pub struct Context {
     pub settings: Arc<Service>,
     /// What the minion on whose behalf the call is made told of itself; none: this host.
     pub facts: Option<Facts>,
+    /// Whether SIGINT and SIGTERM are the wish that the call ends: in a process that does nothing besides.
+    pub ends_by_signal: bool,
+    pub(super) cancel: Cancel,
+    pub(super) listening: Arc<std::sync::Once>,
 }
 
 impl Context {
@@ -157,7 +162,33 @@ impl Context {
     pub fn with_settings(config: Config, progress: Progress, settings: Arc<Service>) -> Self {
         let who = format!("uid {}", rustix::process::getuid().as_raw());
         let caller = Caller { who, door: "command line".to_owned(), request: String::new() };
-        Self { config, progress, retcode: Retcode::default(), caller, settings, facts: None }
+        Self {
+            config,
+            progress,
+            retcode: Retcode::default(),
+            caller,
+            settings,
+            facts: None,
+            ends_by_signal: false,
+            cancel: Cancel::default(),
+            listening: Arc::new(std::sync::Once::new()),
+        }
+    }
+
+    /// The token that long work looks at. A function that asks for it promises to look: from then on the signals that
+    /// would have ended this process set it.
+    pub fn cancel(&self) -> Result<&Cancel> {
+        let mut outcome = Ok(());
+        if self.ends_by_signal {
+            let cancel = self.cancel.clone();
+            self.listening.call_once(|| outcome = host::signals::at_end(move || cancel.cancel()));
+        }
+        outcome.map(|()| &self.cancel)
+    }
+
+    /// Asks the call to end.
+    pub fn end(&self) {
+        self.cancel.cancel();
     }
 
     /// The return code of a result: what its function set, else 1 where the result itself says that it failed.

@@ -120,6 +120,7 @@ async fn ended(
     let caller = Caller { who: job.who.clone(), door: job.door.clone(), request: job.request.clone() };
     let facts = call.get("minion").and_then(Value::as_map).map(Facts::passed_in).transpose()?;
     let context = Context { progress, caller, facts, ..context };
+    let ending = context.clone();
     fault::point("job.run.before-function");
     let (tell, mut told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
@@ -134,6 +135,7 @@ async fn ended(
     let outcome = tokio::select! {
         outcome = &mut told => outcome.unwrap_or_else(|_| gone()),
         _ = terminate.recv() => {
+            ending.end();
             recorder.stop();
             let own = Identity::own()?;
             own.signal_others(&format!("{MARKER}={}", claim.id()), rustix::process::Signal::TERM)?;

@@ -17,6 +17,7 @@ mod job;
 mod long;
 mod masking;
 mod mc_cloud_images;
+mod mc_lxc;
 mod release;
 mod releases;
 mod salt;
@@ -50,6 +51,7 @@ const GROUPS: &[&[Function]] = &[
     image::FUNCTIONS,
     job::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,
+    mc_lxc::FUNCTIONS,
     release::FUNCTIONS,
     releases::FUNCTIONS,
     schedule::FUNCTIONS,

@@ -2,7 +2,6 @@
 
 use super::{Accepts, Argument, Call, Context, Default, Function};
 use crate::error::{Error, Kind, Result};
-use crate::progress::Cancel;
 use crate::release::{self, Archived, Begun, Freight, Options, Outcome, Setup};
 use crate::rootfs::Limits;
 use crate::settings;
@@ -184,7 +183,7 @@ pub(super) fn settings_of(context: &Context) -> Result<Value> {
 }
 
 pub(super) fn setup(context: &Context) -> Result<Setup> {
-    Setup::of(&context.config, &settings_of(context)?, &context.progress, &Cancel::new())
+    Setup::of(&context.config, &settings_of(context)?, &context.progress, context.cancel()?)
 }
 
 fn limits(context: &Context) -> Limits {

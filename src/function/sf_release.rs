@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::mc_lxc::{copy, reference};
 use super::release::{ALLOW, LIVE, METHOD, SCRIPT, TMPDIR, Variables, wanted};
 use super::releases::{settings_of, setup, url_of, with_patches};
 use super::{Accepts, Argument, Call, Context, Default, Function};
@@ -11,8 +12,10 @@ use crate::host::fs;
 use crate::manifest::{Compression, archive_name};
 use crate::release::archive::{self, Order};
 use crate::release::hygiene::Allowed;
+use crate::release::reference::hold;
 use crate::release::{self, Archived, Begun, Flavours, Options, Outcome, Roots, Setup, acls, snapshot};
 use crate::rootfs::Limits;
+use crate::settings;
 use crate::vocab::{Flavour, Key, Map, OsImage, ReleaseNumber, Value, nearest};
 
 const IMAGES: Argument = Argument::optional(
@@ -135,7 +138,7 @@ fn asked(call: &Call, settings: &Value, recipes: &Flavours) -> Result<Vec<Image>
             recipes.get(unknown).map(drop)?;
         }
         let builder = image.get("builder_ref").and_then(Value::as_str).map(str::to_owned);
-        let generated = builder.as_deref().is_some_and(|builder| builder == format!("{name}-lxc-ref.foo.net"));
+        let generated = builder.as_deref().is_some_and(|builder| settings::is_generated_builder(&name, builder));
         images.push(Image { name: name.parse()?, builder, generated, named: is_named, flavours });
     }
     if !wanted.is_empty() && images.iter().all(|image| image.flavours.is_empty()) {
@@ -242,8 +245,17 @@ impl Run<'_> {
             let why = format!("there is no container `{builder}`, and nobody configured it as `builder_ref`");
             return Ok(Some(Value::map([("result", Value::Null), ("skipped", why.into())])));
         }
-        // SYNC-HOOK
-        Ok(None)
+        let snapshot = self.call.maybe_boolean("snapshot").unwrap_or(true);
+        let names = (builder, image.name.as_str());
+        // The number of a release is no part of what is released.
+        let reference = reference(self.context, names, snapshot, None, self.call.boolean("live"));
+        let copied = copy(&reference, self.call.test, self.context)?;
+        let mut report = copied.to_value();
+        if let Value::Map(members) = &mut report {
+            let result = if self.call.test && copied.changed { Value::Null } else { Value::from(true) };
+            members.insert("result".into(), result);
+        }
+        Ok(Some(report))
     }
 
     /// One image in one flavour: whether it went well, and every step of it.
@@ -274,6 +286,7 @@ impl Run<'_> {
             0 => None,
             number => Some(ReleaseNumber::new(number)?),
         };
+        let _held = if self.call.test { None } else { Some(hold(self.setup.state(), image.as_str())?) };
         let container = LxcContainer::find(image.as_str(), self.lxc_path())?;
         let snapshot = wanted(self.call, self.context, &container)?;
         if self.call.test {

@@ -2,7 +2,6 @@
 
 use super::{Accepts, Argument, Call, Context, Default, Function};
 use crate::error::{Error, Kind, Result};
-use crate::progress::Cancel;
 use crate::sync::{self, Surroundings};
 use crate::vocab::{ReleaseNumber, Value};
 
@@ -75,8 +74,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn with<T>(context: &Context, work: impl FnOnce(&Surroundings<'_>) -> T) -> T {
-    work(&Surroundings { config: &context.config, progress: &context.progress, cancel: &Cancel::new() })
+fn with<T>(context: &Context, work: impl FnOnce(&Surroundings<'_>) -> Result<T>) -> Result<T> {
+    work(&Surroundings { config: &context.config, progress: &context.progress, cancel: context.cancel()? })
 }
 
 fn number(call: &Call) -> Result<Option<ReleaseNumber>> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fs;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 
 /// What the link at this path says; none where nothing is.
 pub fn target(path: &Path) -> Result<Option<PathBuf>> {
@@ -29,6 +29,21 @@ pub fn point(path: &Path, target: &Path) -> Result<()> {
     fs::rename(&beside, path)?;
     super::fault::point("host.links.moved");
     Ok(())
+}
+
+/// Lets two names on one file system change places in one step, durably: who opens either finds one or the other, whole.
+pub fn exchange(one: &Path, other: &Path) -> Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let wrong = || format!("cannot let `{}` and `{}` change places", one.display(), other.display());
+    match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            return Err(Error::new(Kind::Unsupported, wrong())
+                .hint("this file system cannot do it in one step; ext4, xfs, btrfs and tmpfs can"));
+        }
+        other => other.context(wrong)?,
+    }
+    fs::sync_dir(fs::parent(one))?;
+    fs::sync_dir(fs::parent(other))
 }
 
 #[cfg(test)]

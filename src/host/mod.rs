@@ -13,4 +13,5 @@ pub mod links;
 pub mod process;
 pub mod random;
 pub mod session;
+pub mod signals;
 pub mod trusted;

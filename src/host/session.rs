@@ -61,6 +61,30 @@ impl Identity {
     }
 }
 
+/// Kills every other process whose environment holds `marker` (`NAME=VALUE`), and waits until none is left; how many there
+/// were.
+pub fn end_marked(marker: &str) -> Result<usize> {
+    let own = std::process::id().cast_signed();
+    let mut ended = 0;
+    loop {
+        let mut left = 0;
+        for name in super::fs::list(Path::new("/proc"))? {
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let is_meant = || -> Result<bool> {
+                Ok(pid != own && has_in_environment(pid, marker) && status(pid)?.is_some_and(|status| !status.is_dead))
+            };
+            if is_meant()? && send(pid, Signal::KILL, is_meant)? {
+                left += 1;
+            }
+        }
+        if left == 0 {
+            return Ok(ended);
+        }
+        ended += left;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// Sends a signal to the process if it is still the one that is meant once its number can no longer change hands.
 fn send(pid: i32, signal: Signal, is_meant: impl FnOnce() -> Result<bool>) -> Result<bool> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(false) };

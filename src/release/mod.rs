@@ -33,6 +33,7 @@ mod patches;
 mod pattern;
 mod places;
 mod prune;
+pub mod reference;
 mod roots;
 mod setup;
 pub mod snapshot;

@@ -68,7 +68,7 @@ pub fn patches(
 }
 
 /// The last releases that differ from this one, each tar once, whose archives are on this host.
-fn bases(setup: &Setup, image: &OsImage, flavour: &Flavour, archived: &Archived, archives: &Path) -> Result<Vec<Base>> {
+fn bases(setup: &Setup, image: &OsImage, flavour: &Flavour, archived: &Archived, folder: &Path) -> Result<Vec<Base>> {
     let most = setup.patches as usize;
     let mut bases: Vec<Base> = Vec::new();
     let mut known = vec![archived.diff_id];
@@ -87,7 +87,7 @@ fn bases(setup: &Setup, image: &OsImage, flavour: &Flavour, archived: &Archived,
         }
         // A release that repeats an older one has the older one's files.
         let name = earlier.archive()?.name.as_str();
-        let path = archives.join(name);
+        let path = folder.join(name);
         if fs::exists(&path)? {
             bases.push(Base { number: earlier.version, tar: earlier.diff_id, tar_size: earlier.tar_size, path });
         } else {
@@ -125,13 +125,11 @@ fn patch(
         let mut out = Hashed { inner: out, sha256: sha2::Sha256::new() };
         let size = manifest::make(&old, target, archived.tar_size, setup.patch_limits, (&mut out, most))?;
         out.inner.flush().context(|| format!("cannot write `{}`", path.display()))?;
-        match size {
-            Some(size) => (size, Digest::from_bytes(out.sha256.finalize().into())),
-            None => {
-                setup.progress.line(format!("no patch from release {}: it would save too little", base.number));
-                return Ok(None);
-            }
-        }
+        let Some(size) = size else {
+            setup.progress.line(format!("no patch from release {}: it would save too little", base.number));
+            return Ok(None);
+        };
+        (size, Digest::from_bytes(out.sha256.finalize().into()))
     };
     prove(setup, &old, archived, part.path(), &mut stage)?;
     part.persist()?;

@@ -6,6 +6,7 @@
 pub mod acl;
 pub mod aclfile;
 mod beneath;
+mod canonical;
 mod capability;
 pub mod compare;
 mod entry;
@@ -18,6 +19,7 @@ pub mod unpack;
 pub mod walk;
 mod xattrs;
 
+pub use canonical::Canonical;
 pub use entry::{
     Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT, XATTR_CAPABILITY, normal_path, shown,
 };

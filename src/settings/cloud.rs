@@ -95,6 +95,24 @@ impl Cloud {
     }
 }
 
+/// The hosts that virtual machines of the kind lxc run on, in the order of the database; those that are not managed are none.
+pub fn lxc_hosts(database: &Database) -> Result<Vec<String>> {
+    let unmanaged = names(database.section("non_managed_hosts"), "non_managed_hosts")?;
+    let mut hosts = Vec::new();
+    for (kind, nodes) in members(database.section("vms"), "vms")? {
+        if kind.as_str() != Some("lxc") {
+            continue;
+        }
+        for (node, machines) in members(Some(nodes), "vms.lxc")? {
+            let Some(node) = node.as_str().filter(|node| !unmanaged.contains(node)) else { continue };
+            if names(Some(machines), &format!("vms.lxc.{node}"))?.difference(&unmanaged).next().is_some() {
+                hosts.push(node.to_owned());
+            }
+        }
+    }
+    Ok(hosts)
+}
+
 /// The members of a map; of nothing, null or an empty list none.
 fn members<'a>(map: Option<&'a Traced>, field: &str) -> Result<impl Iterator<Item = (&'a Key, &'a Traced)>> {
     let members: Option<&TracedMap> = match map.map(|map| (&map.node, map)) {

@@ -91,9 +91,18 @@ pub(super) fn with_images(data: Traced) -> Result<Traced> {
     })
 }
 
+fn generated_builder(name: &str) -> String {
+    format!("{name}-lxc-ref.foo.net")
+}
+
+/// Whether this is the builder that an image gets to which nobody gave one.
+pub fn is_generated_builder(image: &str, builder: &str) -> bool {
+    builder == generated_builder(image)
+}
+
 /// The image with its builder in front and its flavors.
 fn with_builder(name: &str, image: Traced) -> Result<Traced> {
-    let builder = Traced::scalar(format!("{name}-lxc-ref.foo.net"), &Origin::Default);
+    let builder = Traced::scalar(generated_builder(name), &Origin::Default);
     let front = [(Key::from("builder_ref"), builder)].into_iter().collect();
     let mut image = Traced { origin: Origin::Default, node: TracedNode::Map(front) }.merge(image);
     if let TracedNode::Map(members) = &mut image.node {

@@ -16,9 +16,9 @@ mod service;
 mod template;
 mod variables;
 
-pub use cloud::Cloud;
+pub use cloud::{Cloud, lxc_hosts};
 pub use defaults::defaults;
-pub use images::{DEFAULT_ROOT, GIT_URL, IMAGE_URL, LXC_IMAGES, SFTP_URL, complete_images};
+pub use images::{DEFAULT_ROOT, GIT_URL, IMAGE_URL, LXC_IMAGES, SFTP_URL, complete_images, is_generated_builder};
 pub use layers::{default_settings, ext_pillar, extpillar_settings, has_own_settings, settings};
 pub use local::{Environment, Wanted, guess_template_env, last_local_lxc_images};
 pub use lookup::{get, traverse};

@@ -31,6 +31,18 @@ impl PublicKey {
     }
 }
 
+/// The keys in a file: public key files one behind the other, or the lines in them that begin with `RW`.
+pub fn keys(text: &str) -> Result<Vec<PublicKey>> {
+    let is_key = |line: &&str| !line.is_empty() && !line.starts_with("untrusted comment:") && !line.starts_with('#');
+    let keys: Vec<PublicKey> =
+        text.lines().map(str::trim).filter(is_key).map(PublicKey::parse).collect::<Result<_>>()?;
+    if keys.is_empty() {
+        return Err(Error::new(Kind::Usage, "there is no public key of minisign in it")
+            .hint("it is the file that `minisign -G -p FILE` writes"));
+    }
+    Ok(keys)
+}
+
 /// Whether the text has the form of a signature: the library panics on a second signature that is cut off.
 fn is_whole(signature: &str) -> bool {
     use base64::Engine as _;

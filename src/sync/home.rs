@@ -57,6 +57,11 @@ impl Home {
         self.trees.join(number.to_string())
     }
 
+    /// Where the release's tree is until it is verified; a sweep removes it.
+    pub(super) fn unverified(&self, number: ReleaseNumber) -> PathBuf {
+        self.trees.join(format!(".{number}.castoff-new"))
+    }
+
     fn pointer(&self) -> PathBuf {
         self.trees.join("current")
     }

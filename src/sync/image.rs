@@ -19,8 +19,11 @@ use crate::engine::tree_sink::to_directory;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::host::fs::TempFile;
-use crate::rootfs::FileRegion;
+use crate::progress::Unit;
 use crate::rootfs::flatten::FlattenOptions;
+use crate::rootfs::unpack;
+use crate::rootfs::walk::{DirectoryLayer, WalkOptions};
+use crate::rootfs::{FileRegion, Limits};
 use crate::vocab::{Map, Reference, ReleaseNumber, timestamp};
 
 /// Brings the image to what is served, or says in the report why nothing was done.
@@ -185,9 +188,36 @@ impl Image<'_> {
         };
         let merged = merge(&opened, FlattenOptions::default(), Path::new(""), &engine)?;
         surroundings.cancel.check()?;
-        let unpacked = to_directory(&self.home.tree(number), &merged, &engine)?;
+        let beside = self.home.unverified(number);
+        let unpacked = to_directory(&beside, &merged, &engine)?;
+        host::fault::point("sync.unverified");
+        if let Err(error) = self.verify(&beside) {
+            unpack::discard(&beside)?;
+            return Err(error);
+        }
+        host::fs::rename(&beside, &self.home.tree(number))?;
         report.unpacked(unpacked.to_value());
         Ok(())
+    }
+
+    /// Fails unless the tree is the one that the manifest names, whatever became of it on the way through the tar.
+    fn verify(&self, tree: &Path) -> Result<()> {
+        let surroundings = &self.options.surroundings;
+        let limits = Limits { entries: surroundings.config.limit_entries, ..Limits::default() };
+        let options = WalkOptions::default();
+        let (layer, found) = DirectoryLayer::open(tree, &options, limits, surroundings.progress)?;
+        let mut stage = surroundings.progress.stage("verifying the tree", Some(found.content_bytes), Unit::Bytes);
+        let digest = layer.tree_digest(&mut |count| {
+            stage.advance(count);
+            surroundings.cancel.check()
+        })?;
+        let wanted = self.trusted.manifest.tree;
+        if digest == wanted {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Corrupt, "the unpacked tree is not the one that was announced")
+            .caused_by(format!("{digest}, not {wanted}"))
+            .hint("does the file system of `sync.folder` hold owners, ACLs and xattrs?"))
     }
 
     /// Removes what nobody needs any more; what is current stays of use as a base.

@@ -8,7 +8,8 @@
 //! FOLDER/IMAGE/FLAVOUR/            sync.folder, made with mode 0700: setuid files of images are in it
 //!   current -> N                   moved by rename
 //!   N/                             the tree of release N; appears by rename, goes away under another name
-//!   .N.castoff-PID/                half a tree, swept when its process is dead
+//!   .N.castoff-new/                a whole tree, not verified yet
+//!   ..N.castoff-new.castoff-PID/   half a tree, swept when its process is dead
 //! STATE/sync/
 //!   tars/HEX.tar.zst               bare tars by their diff ID: what patches are applied to
 //!   images/IMAGE/FLAVOUR/
@@ -27,6 +28,7 @@ mod home;
 mod image;
 mod obtain;
 mod options;
+pub mod push;
 mod record;
 mod report;
 mod source;

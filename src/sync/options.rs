@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::Surroundings;
 use super::followed::Followed;
 use super::source::Source;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::http::{Server, Url};
 use crate::manifest::Address;
 use crate::remote::{Access, Credential, Remote};
+use crate::sign::minisign::{self, PublicKey};
 use crate::sign::ssh::{AllowedSigners, Revoked};
 use crate::ssh::{Files, Wishes};
 use crate::vocab::nearest;
@@ -19,7 +20,10 @@ pub(super) struct Options<'a> {
     pub(super) surroundings: Surroundings<'a>,
     pub(super) source: Source,
     pub(super) followed: Vec<Followed>,
-    pub(super) allowed: AllowedSigners,
+    /// Whose ssh signatures are believed; none: they are not asked for.
+    pub(super) allowed: Option<AllowedSigners>,
+    /// Whose minisign signatures are believed; none: they are not asked for.
+    pub(super) minisign: Vec<PublicKey>,
     pub(super) revoked: Revoked,
     pub(super) mirror: Option<Address>,
     pub(super) remote: Remote,
@@ -35,8 +39,15 @@ impl<'a> Options<'a> {
         };
         let source = sync.source.as_deref().ok_or_else(|| missing("sync.source", "where manifests are read"))?;
         let source = Source::parse(source, &sync.branch)?;
-        let signers = sync.allowed_signers.as_ref().ok_or_else(|| missing("sync.allowed_signers", "who may sign"))?;
-        let allowed = AllowedSigners::parse(&host::fs::read_text(signers)?, &signers.display().to_string())?;
+        let parse = |file: &PathBuf| AllowedSigners::parse(&host::fs::read_text(file)?, &file.display().to_string());
+        let allowed = sync.allowed_signers.as_ref().map(parse).transpose()?;
+        let minisign = match &sync.minisign_keys {
+            Some(file) => minisign::keys(&host::fs::read_text(file)?).context(|| format!("`{}`", file.display()))?,
+            None => Vec::new(),
+        };
+        if allowed.is_none() && minisign.is_empty() {
+            return Err(missing("sync.allowed_signers", "who may sign"));
+        }
         let revoked = match &sync.revoked_keys {
             Some(path) => Revoked::parse(&host::fs::read(path)?, &path.display().to_string())?,
             None => Revoked::default(),
@@ -48,7 +59,7 @@ impl<'a> Options<'a> {
         let mirror = sync.mirror.as_deref().map(str::parse).transpose()?;
         let remote =
             Remote::new(access(surroundings, &source, mirror.as_ref()), surroundings.progress, surroundings.cancel);
-        Ok(Self { surroundings: surroundings.clone(), source, followed, allowed, revoked, mirror, remote })
+        Ok(Self { surroundings: surroundings.clone(), source, followed, allowed, minisign, revoked, mirror, remote })
     }
 
     /// What these words name, all that is followed for none: `IMAGE/FLAVOUR`, or `IMAGE` in every flavour.

@@ -51,7 +51,10 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Signed {
     pub(super) manifest: Vec<u8>,
-    pub(super) signature: Vec<u8>,
+    /// By ssh-keygen, where it is asked for.
+    pub(super) signature: Option<Vec<u8>>,
+    /// By minisign, where it is asked for.
+    pub(super) minisignature: Option<Vec<u8>>,
 }
 
 /// The manifests of one run; a repository is fetched once.
@@ -72,7 +75,7 @@ impl Manifests {
         }
         let paths: Vec<Paths> = images.iter().map(|known| Paths::new(&known.image, &known.flavour)).collect();
         let paths: Vec<&str> =
-            paths.iter().flat_map(|paths| [paths.manifest.as_str(), paths.signature.as_str()]).collect();
+            paths.iter().flat_map(|paths| [&*paths.manifest, &*paths.signature, &*paths.minisignature]).collect();
         let tip = git.read(&paths).context(|| format!("cannot read manifests from `{address}`"))?;
         Ok(Self { tip: Some(tip.files) })
     }
@@ -94,7 +97,10 @@ impl Manifests {
             })
         };
         let manifest = get(&paths.manifest, MANIFEST_LIMIT)?;
-        Ok(Signed { manifest, signature: get(&paths.signature, SIGNATURE_LIMIT)? })
+        let signature = options.allowed.is_some().then(|| get(&paths.signature, SIGNATURE_LIMIT)).transpose()?;
+        let is_asked = !options.minisign.is_empty();
+        let minisignature = is_asked.then(|| get(&paths.minisignature, SIGNATURE_LIMIT)).transpose()?;
+        Ok(Signed { manifest, signature, minisignature })
     }
 
     /// Whether reading once more can give something else.

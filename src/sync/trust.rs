@@ -6,9 +6,10 @@ use super::followed::Followed;
 use super::options::Options;
 use super::record::Record;
 use super::source::{Manifests, Signed};
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::manifest::{Expected, Manifest, Moment, Verdict};
+use crate::sign::minisign;
 use crate::sign::ssh::Judge;
 
 /// How often a manifest and a signature that do not fit are read again: they may be those of two releases.
@@ -52,15 +53,8 @@ pub(super) fn read(
 
 fn judge(options: &Options<'_>, followed: &Followed, record: &Record, signed: &Signed) -> Result<Trusted> {
     let now = host::clock::now().as_secs();
-    let judge = Judge {
-        allowed: &options.allowed,
-        revoked: &options.revoked,
-        principal: &options.surroundings.config.sync.signer,
-        at: now,
-    };
-    let signatory = judge
-        .verify(&signed.manifest, &signed.signature)
-        .context(|| format!("the manifest of `{followed}` is not to be trusted"))?;
+    let key =
+        signatories(options, signed, now).context(|| format!("the manifest of `{followed}` is not to be trusted"))?;
     let manifest = Manifest::parse(&signed.manifest)?;
     let expected = Expected {
         image: &followed.image,
@@ -71,5 +65,25 @@ fn judge(options: &Options<'_>, followed: &Followed, record: &Record, signed: &S
         now: Moment(now),
     };
     let verdict = manifest.judge(&expected)?;
-    Ok(Trusted { manifest, verdict, key: signatory.fingerprint })
+    Ok(Trusted { manifest, verdict, key })
+}
+
+/// Who signed; every kind of signature that is asked for has to be there and right.
+fn signatories(options: &Options<'_>, signed: &Signed, now: u64) -> Result<String> {
+    let mut keys = Vec::new();
+    if let (Some(allowed), Some(signature)) = (&options.allowed, &signed.signature) {
+        let principal = &options.surroundings.config.sync.signer;
+        let judge = Judge { allowed, revoked: &options.revoked, principal, at: now };
+        keys.push(judge.verify(&signed.manifest, signature)?.fingerprint);
+    }
+    if let Some(signature) = &signed.minisignature {
+        let text = std::str::from_utf8(signature)
+            .map_err(|error| Error::new(Kind::Corrupt, "the minisign signature is damaged").caused_by(error))?;
+        let comment = minisign::verify(&signed.manifest, text, &options.minisign)?;
+        keys.push(format!("minisign ({comment})"));
+    }
+    if keys.is_empty() {
+        return Err(Error::new(Kind::Refused, "nobody has signed it"));
+    }
+    Ok(keys.join(", "))
 }

@@ -5,14 +5,12 @@
 //! restores. Below a directory with a default ACL every entry says that it has none of its own, since whoever unpacks
 //! would otherwise let the kernel hand the directory's down.
 
-use sha2::Digest as _;
-
 use crate::error::Result;
 use crate::release::chosen::{Chosen, Pick};
 use crate::release::tree::Tree;
 use crate::rootfs::acl::{Acl, EMPTY_DEFAULT};
 use crate::rootfs::tar::{self, SparseMap};
-use crate::rootfs::{Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT};
+use crate::rootfs::{Canonical, Entry, EntryKind, Timestamp, XATTR_ACL_ACCESS, XATTR_ACL_DEFAULT};
 use crate::vocab::Digest;
 
 /// How much is read and written at once.
@@ -210,91 +208,5 @@ fn guard(entry: &mut Entry) {
     entry.xattrs.entry(XATTR_ACL_ACCESS.to_vec()).or_insert_with(|| Acl::from_mode(mode).to_xattr());
     if entry.kind == EntryKind::Directory {
         entry.xattrs.entry(XATTR_ACL_DEFAULT.to_vec()).or_insert_with(|| EMPTY_DEFAULT.to_vec());
-    }
-}
-
-/// The digest of a tree whatever archive it is in: for each entry in order
-///
-/// ```text
-/// path, kind letter, mode, uid, gid, mtime in seconds, number of xattrs, name and value of each,
-/// then what the kind has: link target; major, minor; length and SHA-256 of the content
-/// ```
-///
-/// numbers as eight bytes, the highest first; texts behind their length; all of it behind `castoff tree 1` and a newline.
-struct Canonical {
-    tree: sha2::Sha256,
-    content: sha2::Sha256,
-}
-
-impl Canonical {
-    fn new() -> Self {
-        let mut tree = sha2::Sha256::new();
-        tree.update(b"castoff tree 1\n");
-        Self { tree, content: sha2::Sha256::new() }
-    }
-
-    fn number(&mut self, number: u64) {
-        self.tree.update(number.to_be_bytes());
-    }
-
-    fn text(&mut self, text: &[u8]) {
-        self.number(text.len() as u64);
-        self.tree.update(text);
-    }
-
-    fn begin(&mut self, entry: &Entry) {
-        self.text(&entry.path);
-        let letter = match entry.kind {
-            EntryKind::File { .. } => b"f",
-            EntryKind::Directory => b"d",
-            EntryKind::Symlink { .. } => b"l",
-            EntryKind::Hardlink { .. } => b"h",
-            EntryKind::CharDevice { .. } => b"c",
-            EntryKind::BlockDevice { .. } => b"b",
-            EntryKind::Fifo => b"p",
-        };
-        self.tree.update(letter);
-        for number in [u64::from(entry.mode), entry.uid, entry.gid, entry.mtime.seconds.cast_unsigned()] {
-            self.number(number);
-        }
-        self.number(entry.xattrs.len() as u64);
-        for (name, value) in &entry.xattrs {
-            self.text(name);
-            self.text(value);
-        }
-        self.content = sha2::Sha256::new();
-    }
-
-    fn content(&mut self, bytes: &[u8]) {
-        self.content.update(bytes);
-    }
-
-    fn zeros(&mut self, mut count: u64) {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        while count > 0 {
-            let now = count.min(ZEROS.len() as u64);
-            self.content.update(&ZEROS[..usize::try_from(now).unwrap_or_default()]);
-            count -= now;
-        }
-    }
-
-    fn end(&mut self, entry: &Entry) {
-        match &entry.kind {
-            EntryKind::File { size } => {
-                self.number(*size);
-                let content = std::mem::replace(&mut self.content, sha2::Sha256::new()).finalize();
-                self.tree.update(content);
-            }
-            EntryKind::Symlink { target } | EntryKind::Hardlink { target } => self.text(target),
-            EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
-                self.number(u64::from(*major));
-                self.number(u64::from(*minor));
-            }
-            EntryKind::Directory | EntryKind::Fifo => {}
-        }
-    }
-
-    fn digest(self) -> Digest {
-        Digest::from_bytes(self.tree.finalize().into())
     }
 }

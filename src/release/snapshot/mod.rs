@@ -27,6 +27,7 @@ use crate::progress::Progress;
 use crate::rootfs::{Limits, shown};
 use crate::vocab::Value;
 
+pub(super) use script::run as run_script;
 pub use script::{SCRIPT, Script};
 
 /// How a tree is held still.

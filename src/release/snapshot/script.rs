@@ -48,7 +48,7 @@ impl Script {
 }
 
 /// Runs the script in the root filesystem of a snapshot of this tree, if it has one.
-pub(super) fn run(tree: &Tree, rootfs: &Path, progress: &Progress) -> Result<Script> {
+pub(in crate::release) fn run(tree: &Tree, rootfs: &Path, progress: &Progress) -> Result<Script> {
     let Some(mode) = script_mode(tree)? else {
         progress.warn(format!("the image has no {SCRIPT}: nothing made it impersonal"));
         return Ok(Script::Missing);

@@ -130,17 +130,24 @@ fn two_at_once_never_work_on_one_release() {
     archive(&castoff, &["standalone"]);
     let lock = castoff.state().join("release/locks/web/lxc.lock");
     let ready = castoff.scratch().join("ready");
-    let mut holder =
-        program("flock").arg(&lock).args(["sh", "-c", "touch \"$0\"; exec sleep 1000"]).arg(&ready).spawn().unwrap();
+    let mut holder = program("flock")
+        .arg("--no-fork")
+        .arg(&lock)
+        .args(["sh", "-c", "touch \"$0\"; exec sleep 1000"])
+        .arg(&ready)
+        .spawn()
+        .unwrap();
     let began = std::time::Instant::now();
     while !ready.exists() {
         assert!(began.elapsed().as_secs() < 10, "flock does not start");
     }
-    let said = castoff.fail(["call", "--retcode-passthrough", "mc_cloud_images.archive_lxc", "web"], 73);
-    assert!(said.contains("is being released already"), "{said}");
+    let output =
+        castoff.command(["call", "--retcode-passthrough", "mc_cloud_images.archive_lxc", "web"]).output().unwrap();
     archive(&castoff, &["standalone"]);
     succeed(program("kill").arg(holder.id().to_string()));
     let _ended = holder.wait();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(73) && said.contains("is being released already"), "{said}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn current(castoff: &Castoff) -> PathBuf {
 }
 
 /// What other programs say of a tree: names, types, modes, owners, times, links, ACLs, xattrs, contents.
-fn facts(tree: &Path) -> String {
+pub(crate) fn facts(tree: &Path) -> String {
     let tree = tree.canonicalize().unwrap();
     let find = succeed(program("find").current_dir(&tree).args([".", "-printf", "%P|%y|%m|%U:%G|%T@|%l|%n\n"]));
     let mut lines: Vec<&str> = find.lines().collect();

@@ -123,7 +123,7 @@ impl Publisher {
             "expires": "2099-01-01T00:00:00Z",
             "diff_id": sha256(&tar),
             "tar_size": size(&tar),
-            "tree": sha256(&tar),
+            "tree": tree_digest(&self.tree(number)),
             "urls": [format!("{}/{{name}}", self.url)],
             "artefacts": [{
                 "name": archive,
@@ -183,6 +183,37 @@ impl Publisher {
 
 fn archive(number: u32) -> String {
     format!("{IMAGE}-{FLAVOUR}-{number}.tar.xz")
+}
+
+/// The canonical digest of a tree, by another program: see `rootfs::Canonical`.
+fn tree_digest(tree: &Path) -> String {
+    let script = r#"
+import hashlib, os, stat, struct, sys
+tree, inodes = hashlib.sha256(b"castoff tree 1\n"), {}
+def number(value): tree.update(struct.pack(">Q", value & (1 << 64) - 1))
+def text(value): number(len(value)); tree.update(value)
+def entry(path, name):
+    found = os.lstat(path)
+    mode, kind = found.st_mode, stat.S_IFMT(found.st_mode)
+    first = inodes.setdefault((found.st_dev, found.st_ino), name)
+    hard = kind != stat.S_IFDIR and first != name
+    letter = {stat.S_IFREG: b"f", stat.S_IFDIR: b"d", stat.S_IFLNK: b"l", stat.S_IFCHR: b"c", stat.S_IFBLK: b"b", stat.S_IFIFO: b"p"}[kind]
+    text(name); tree.update(b"h" if hard else letter)
+    for value in (stat.S_IMODE(mode), found.st_uid, found.st_gid, found.st_mtime_ns // 10**9): number(value)
+    xattrs = sorted(os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False))
+    number(len(xattrs))
+    for xattr in xattrs: text(xattr); text(os.getxattr(path, xattr, follow_symlinks=False))
+    if hard: text(first)
+    elif letter == b"f":
+        number(found.st_size); tree.update(hashlib.sha256(open(path, "rb").read()).digest())
+    elif letter == b"l": text(os.readlink(path))
+    elif letter in b"cb": number(os.major(found.st_rdev)); number(os.minor(found.st_rdev))
+    elif letter == b"d":
+        for below in sorted(os.listdir(path)): entry(path + b"/" + below, name + b"/" + below if name else below)
+entry(os.fsencode(sys.argv[1]), b"")
+print("sha256:" + tree.hexdigest())
+"#;
+    succeed(program("python3").args(["-c", script]).arg(tree)).trim().to_owned()
 }
 
 /// The row of a patch in a manifest.

@@ -1,5 +1,5 @@
 """
-castoff's releases on this host: what is followed, current, pinned.
+castoff on a host that follows releases: run, look, pin, go back.
 
 Made by contrib/salt/generate.py from castoff's function table: change the table, not this file.
 """
