@@ -55,12 +55,12 @@ impl Default for Sync {
     fn default() -> Self {
         Self {
             source: None,
-            branch: "main".to_owned(),
+            branch: "master".to_owned(),
             images: String::new(),
             allowed_signers: None,
             minisign_keys: None,
             revoked_keys: None,
-            signer: "release".to_owned(),
+            signer: "castoff".to_owned(),
             folder: None,
             keep: 2,
             cache_size: 4 << 30,

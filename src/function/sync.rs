@@ -49,7 +49,7 @@ const IMAGES: Argument = Argument::optional(
 
 /// The group's rows.
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::changes("sync.run", RUN, &[IMAGES], run),
+    Function::changes("sync.run", RUN, &[IMAGES], run).long(),
     Function::reads("sync.status", STATUS, &[IMAGES], status),
     Function::changes(
         "sync.pin",

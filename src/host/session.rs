@@ -65,6 +65,7 @@ impl Identity {
 /// were.
 pub fn end_marked(marker: &str) -> Result<usize> {
     let own = std::process::id().cast_signed();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     let mut ended = 0;
     loop {
         let mut left = 0;
@@ -79,6 +80,10 @@ pub fn end_marked(marker: &str) -> Result<usize> {
         }
         if left == 0 {
             return Ok(ended);
+        }
+        if std::time::Instant::now() > until {
+            return Err(Error::new(Kind::Unavailable, format!("{left} programs of an earlier run do not end"))
+                .hint("they wait for the kernel, a disk or a network file system most likely"));
         }
         ended += left;
         std::thread::sleep(std::time::Duration::from_millis(20));

@@ -48,7 +48,14 @@ impl<'a> Line<'a> {
         let silence = self.config.silence.as_secs();
         let mut words: Vec<String> = ["ssh", "-a", "-x", "-T"].map(str::to_owned).to_vec();
         let mut option = |text: String| words.extend(["-o".to_owned(), text]);
-        for text in ["BatchMode=yes", "StrictHostKeyChecking=yes", "UpdateHostKeys=no", "ClearAllForwardings=yes"] {
+        for text in [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            "UpdateHostKeys=no",
+            "ClearAllForwardings=yes",
+            "ControlMaster=no",
+            "ControlPath=none",
+        ] {
             option(text.to_owned());
         }
         option(format!("ConnectTimeout={silence}"));

@@ -767,6 +767,51 @@ def settings(ttl=60):
     return _call("mc_cloud_images.settings", settings, locals())
 
 
+def sf_release(
+    images=None, flavors=None, sync=True, flavor=None, force=False, allow=None, snapshot=True, method=None, live=False, tmpdir=None, test=False
+):
+    """
+    Release images: hold each container still, archive, upload, announce.
+
+    Every image of the settings in every flavour it has, or those that are named. One that fails keeps no other from its
+    release; the report tells every step of each. An image whose tree is announced already is `unchanged`. A call that was
+    cut off is finished by the same call, and whoever looks meanwhile sees the release before, whole. An image that nobody
+    has configured and that has no container here is skipped.
+
+        salt-call mc_cloud_images.sf_release makina-states-trusty flavor=lxc
+        salt-call mc_cloud_images.sf_release images=makina-states-trusty,makina-states-precise test=True
+
+    Usage: mc_cloud_images.sf_release [images=None] [flavors=None] [sync=True] [flavor=None] [force=False] [allow=None] [snapshot=True] [method=None] [live=False] [tmpdir=None] [test=False]
+
+    Arguments:
+        images (list, or text with commas, default None)
+            Names of images, a list or separated by commas; null: all of the settings
+        flavors (list, or text with commas, default None)
+            Flavours, of which an image is released in those that its settings list; null: all that they list
+        sync (boolean, default True)
+            Bring each image's container to the state of its `builder_ref` first
+        flavor (list, or text with commas, default None)
+            The same as `flavors`, as older calls write it
+        force (boolean, default False)
+            Release an image although the same tree is announced already
+        allow (list, or text with commas, default None)
+            What may be released although it is of one machine: host-keys, machine-id, authorized-keys, salt-keys, new-privileged, left-out, each alone or as KIND:PATTERN of paths in the archive
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh in the snapshot first, where it has one
+        method (text, default None)
+            How the tree is held still: reflink, overlay or copy; null: the first of them that works, said in the report
+        live (boolean, default False)
+            Accept a container that is running: its files are copied in the middle of what its programs do
+        tmpdir (path, default None)
+            Folder for the snapshot; null: below the state folder
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.sf_release", sf_release, locals())
+
+
 def snapshot(container, flavor, method=None, live=False, tmpdir=None, allow=None, test=False, *args, **kwargs):
     """
     Try the snapshot that a release takes: hold the container still, make it impersonal, say what comes of it.
@@ -858,31 +903,6 @@ def snapshot_standalone(
     Can take long: the daemon makes a job of it (see job.show).
     """
     return _call("mc_cloud_images.snapshot_standalone", snapshot_standalone, locals())
-
-
-def sync_container(container, destination, snapshot=True, force=True, test=False):
-    """
-    Copy the root filesystem of a container to another one; see mc_cloud_lxc.sync_image_reference_containers.
-
-        salt-call mc_cloud_images.sync_container build-1 makina-states-trusty
-
-    Usage: mc_cloud_images.sync_container container destination [snapshot=True] [force=True] [test=False]
-
-    Arguments:
-        container (text)
-            Name of the container that is copied
-        destination (text)
-            Name of the container that becomes the copy
-        snapshot (boolean, default True)
-            Run the image's /sbin/makinastates-snapshot.sh in the copy, where it has one
-        force (boolean, default True)
-            Accept containers that run
-        test (boolean, default False)
-            Only say what would be done.
-
-    Can take long: the daemon makes a job of it (see job.show).
-    """
-    return _call("mc_cloud_images.sync_container", sync_container, locals())
 
 
 def upload(container, flavor='standalone', test=False, **kwargs):
