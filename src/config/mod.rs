@@ -11,6 +11,7 @@
 
 mod daemon;
 mod file;
+mod key;
 mod keys;
 mod notify;
 mod push;
@@ -27,7 +28,8 @@ use crate::host;
 use crate::vocab::{Map, MinionId, Value, nearest};
 
 pub use daemon::{Daemon, LEVELS, LogFormat};
-pub use keys::{KEYS, Key};
+pub use key::Key;
+pub use keys::KEYS;
 pub use notify::Notify;
 pub use push::Push;
 pub use release::Release;

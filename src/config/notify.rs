@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::keys::{Key, maybe, path, shown};
+use super::key::{Key, maybe, path, shown};
 use crate::vocab::Value;
 
 /// What is told when nobody says it: whatever releases, or brings releases to hosts.

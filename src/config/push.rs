@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::{Key, at_least_one, maybe, number, path, shown};
+use super::key::{Key, at_least_one, maybe, number, path, shown};
 use crate::vocab::Value;
 
 /// How images are pushed.

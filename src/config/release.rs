@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::{Key, at_least_one, boolean, lay_over, maybe, number, path, shown};
+use super::key::{Key, at_least_one, boolean, lay_over, maybe, number, path, shown};
 use super::parse_size;
 use crate::document;
 use crate::vocab::{Map, Value};

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::keys::{Key, boolean, lay_over, number};
+use super::key::{Key, boolean, lay_over, number};
 use crate::document;
 use crate::error::{Error, Kind, Result};
 use crate::outputter::python;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::keys::{Key, number};
+use super::key::{Key, number};
 use super::parse_size;
 use crate::schedule::{Cron, Zone};
 use crate::vocab::Value;

@@ -44,6 +44,8 @@ mod shared;
 mod socket;
 mod state;
 mod stream;
+mod timetable;
 mod tls;
+mod webhook;
 
 pub use server::run;

@@ -4,87 +4,32 @@
 //! restart, and after a clock was set back waits until its old time comes again. So it says no more than "now", and when
 //! it says nothing for three ticks we look all the same, and wind it up anew.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_cron_scheduler::{Job, JobScheduler};
 
 use super::images::Images;
 use super::shared::Daemon;
+use super::timetable::Found;
 use crate::error::{Error, Kind, Result};
 use crate::function::{self, Timetable};
 
 /// How often what is on the disk is counted for metrics.
 const COUNTING: Duration = Duration::from_secs(30);
 
-/// What the last look found.
-#[derive(Default)]
-pub(super) struct Schedules {
-    seen: Mutex<Seen>,
-    /// Wakes who looks, after a reload.
-    pub(super) wake: Notify,
-}
-
-#[derive(Default)]
-struct Seen {
-    table: Arc<Timetable>,
-    shortcomings: Vec<String>,
-    trouble: Option<String>,
-    images: Option<Arc<Images>>,
-    counted: Option<Instant>,
-}
-
-impl Schedules {
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The timetable as the last look had it.
-    pub(super) fn table(&self) -> Arc<Timetable> {
-        Arc::clone(&self.seen().table)
-    }
-
-    /// What was counted last.
-    pub(super) fn images(&self) -> Option<Arc<Images>> {
-        self.seen().images.clone()
-    }
-
-    /// In what schedules fall short, for people.
-    pub(super) fn shortcomings(&self) -> Vec<String> {
-        let seen = self.seen();
-        seen.shortcomings.iter().cloned().chain(seen.trouble.iter().map(|why| format!("schedules: {why}"))).collect()
-    }
-
-    /// The schedules that are late, for people.
-    pub(super) fn late(&self) -> Vec<String> {
-        let told = self.seen().shortcomings.clone();
-        told.into_iter().filter(|told| told.contains("` had no success ")).collect()
-    }
-
-    /// Looks at the timetable once. Touches files.
-    fn look(&self, daemon: &Daemon) {
-        let state = daemon.state();
-        let table = Arc::new(Timetable::new(&state.config, &state.settings));
-        let found = start_due(daemon, &table);
-        let (shortcomings, trouble) = match found {
-            Ok((shortcomings, failures)) => (shortcomings, failures.first().map(Error::render)),
-            Err(error) => (Vec::new(), Some(error.render())),
-        };
-        let counted = self.seen().counted;
-        let images = counted.is_none_or(|counted| counted.elapsed() >= COUNTING).then(|| Images::count(&state.config));
-        let mut seen = self.seen();
-        for told in shortcomings.iter().filter(|told| !seen.shortcomings.contains(told)) {
-            tracing::warn!("{told}");
-        }
-        if let Some(told) = trouble.as_ref().filter(|told| seen.trouble.as_ref() != Some(told)) {
-            tracing::error!("schedules: {told}");
-        }
-        (seen.table, seen.shortcomings, seen.trouble) = (table, shortcomings, trouble);
-        if let Some(images) = images {
-            (seen.images, seen.counted) = (Some(Arc::new(images)), Some(Instant::now()));
-        }
-    }
+/// Looks at the timetable once. Touches files.
+fn look(daemon: &Daemon) {
+    let state = daemon.state();
+    let table = Arc::new(Timetable::new(&state.config, &state.settings));
+    let found = match start_due(daemon, &table) {
+        Ok((shortcomings, failures)) => Found { shortcomings, trouble: failures.first().map(Error::render) },
+        Err(error) => Found { shortcomings: Vec::new(), trouble: Some(error.render()) },
+    };
+    let counted = daemon.schedules.counted();
+    let images = counted.is_none_or(|counted| counted.elapsed() >= COUNTING).then(|| Images::count(&state.config));
+    daemon.schedules.found(table, found, images);
 }
 
 /// What cannot be done as it should, and which starts failed.
@@ -102,7 +47,7 @@ pub(super) async fn run(daemon: Arc<Daemon>, mut stop: watch::Receiver<bool>) {
         let tick = daemon.state().config.schedules.tick;
         clockwork.wind(tick).await;
         let looking = Arc::clone(&daemon);
-        if let Err(error) = tokio::task::spawn_blocking(move || looking.schedules.look(&looking)).await {
+        if let Err(error) = tokio::task::spawn_blocking(move || look(&looking)).await {
             tracing::error!(%error, "looking at the schedules broke off");
         }
         tokio::select! {

@@ -17,8 +17,8 @@ use super::metrics::Metrics;
 use super::openapi::Tables;
 use super::pillars::Pillars;
 use super::queue::Jobs;
-use super::schedules::Schedules;
 use super::state::State;
+use super::timetable::Schedules;
 use crate::config::Overrides;
 use crate::error::{Error, Kind};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
 use super::access::Access;
-use super::notify::Receiver;
+use super::webhook::Receiver;
 use crate::config::{Config, Overrides};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::function::check_schedules;

@@ -6,8 +6,9 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::MARKER;
 use super::database::try_lease;
+use super::end::End;
 use super::events::{self, EventKind};
-use super::lease::{self, End};
+use super::lease;
 use super::queue::{Queue, unknown};
 use super::record::{Job, State};
 use crate::error::{Error, Kind, Result};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{notices, schedules};
+use super::schema;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;
 
@@ -20,43 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `PRAGMA application_id`: tells the file from any other SQLite database ("cast").
 const APPLICATION: i32 = 0x6361_7374;
 
-/// The version of [`SCHEMA`] with those of [`schedules::SCHEMA`] and [`notices::SCHEMA`], which came second.
+/// The version of the schema.
 const VERSION: i32 = 2;
-
-const SCHEMA: &str = "
-CREATE TABLE jobs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,   -- the order in which jobs run
-    id TEXT NOT NULL UNIQUE,
-    function TEXT NOT NULL,
-    call TEXT NOT NULL,                         -- JSON, may hold secrets, never shown
-    shown TEXT NOT NULL,                        -- JSON, the same with secrets masked
-    who TEXT NOT NULL,
-    door TEXT NOT NULL,
-    request TEXT NOT NULL,
-    retry_of TEXT,
-    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
-    created INTEGER NOT NULL,                   -- this and all times: milliseconds since 1970
-    started INTEGER,
-    finished INTEGER,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    cancelled_by TEXT,                          -- who asked for it to end
-    pid INTEGER, boot TEXT, start INTEGER,      -- who holds the lease, or held it last
-    heartbeat INTEGER,
-    result TEXT, retcode INTEGER, error TEXT,   -- JSON, number, JSON
-    last_event INTEGER NOT NULL DEFAULT 0,
-    event_bytes INTEGER NOT NULL DEFAULT 0,
-    CHECK ((state IN ('done', 'failed', 'cancelled')) = (finished IS NOT NULL))
-) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, number);
-CREATE TABLE events (
-    job INTEGER NOT NULL REFERENCES jobs (number) ON DELETE CASCADE,
-    sequence INTEGER NOT NULL,                  -- from 1, without gaps where nothing was dropped
-    at INTEGER NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('state', 'progress', 'message', 'end')),
-    data TEXT NOT NULL,                         -- JSON
-    PRIMARY KEY (job, sequence)
-) STRICT, WITHOUT ROWID;
-";
 
 /// How much a commit is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,11 +88,11 @@ impl Database {
             let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             // Another process may have been first.
             if version == 0 {
-                transaction.execute_batch(SCHEMA)?;
+                transaction.execute_batch(schema::JOBS)?;
             }
             if version < VERSION {
-                transaction.execute_batch(schedules::SCHEMA)?;
-                transaction.execute_batch(notices::SCHEMA)?;
+                transaction.execute_batch(schema::SCHEDULES)?;
+                transaction.execute_batch(schema::NOTICES)?;
                 transaction.execute_batch(&format!(
                     "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
                 ))?;

@@ -7,11 +7,11 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::MARKER;
 use super::database::{lease_path, now, try_lease};
+use super::end::{End, note_end};
 use super::events::{self, EventKind};
 use super::failure::{Failure, written};
 use super::queue::{Queue, changed};
 use super::record::{Job, State};
-use super::schedules;
 use crate::error::{Error, Kind, Result};
 use crate::host::session::Identity;
 use crate::host::{fault, fs};
@@ -214,24 +214,6 @@ fn queue_again(transaction: &Transaction<'_>, number: i64, attempts: u32) -> rus
     events::append(transaction, number, &[changed(State::Queued, attempts)])
 }
 
-/// How a job ends.
-pub(super) enum End {
-    /// With the text of a result.
-    Done(String, u8),
-    Failed(Failure),
-    Cancelled,
-}
-
-impl End {
-    pub(super) fn state(&self) -> State {
-        match self {
-            Self::Done(..) => State::Done,
-            Self::Failed(_) => State::Failed,
-            Self::Cancelled => State::Cancelled,
-        }
-    }
-}
-
 fn done(value: &Value, retcode: u8) -> End {
     let text = written(value);
     if text.len() <= MOST_RESULT {
@@ -257,7 +239,7 @@ pub(super) fn end(transaction: &Transaction<'_>, number: i64, how: &End) -> rusq
     if changed_rows == 0 {
         return Ok(());
     }
-    schedules::note_end(transaction, number, how)?;
+    note_end(transaction, number, how)?;
     let attempts: u32 =
         transaction.query_row("SELECT attempts FROM jobs WHERE number = ?", [number], |row| row.get(0))?;
     let last = Value::map([

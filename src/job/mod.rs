@@ -21,6 +21,7 @@
 
 mod cancel;
 mod database;
+mod end;
 mod events;
 mod failure;
 mod lease;
@@ -29,6 +30,7 @@ mod queue;
 mod record;
 mod recorder;
 mod schedules;
+mod schema;
 mod supervisor;
 
 pub use events::{Event, EventKind};

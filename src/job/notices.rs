@@ -10,22 +10,6 @@ use super::queue::Queue;
 use super::record::{COLUMNS, Job, Raw};
 use crate::error::Result;
 
-/// Version 2 of the database, with that of schedules. What had ended before is no news.
-pub(super) const SCHEMA: &str = "
-ALTER TABLE jobs ADD COLUMN told INTEGER NOT NULL DEFAULT 0;    -- whether its end was looked at
-UPDATE jobs SET told = 1 WHERE finished IS NOT NULL;
-CREATE INDEX jobs_untold ON jobs (number) WHERE finished IS NOT NULL AND told = 0;
-CREATE TABLE notices (
-    id TEXT PRIMARY KEY,
-    body TEXT NOT NULL,
-    made INTEGER NOT NULL,                      -- this and below: milliseconds since 1970
-    due INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    heard INTEGER
-) STRICT, WITHOUT ROWID;
-CREATE INDEX notices_due ON notices (due) WHERE heard IS NULL;
-";
-
 /// The most that is worked on at once.
 const MOST: i64 = 50;
 

@@ -7,36 +7,16 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::database::now;
+use super::end::{End, note, told};
 use super::failure::{Failure, written};
-use super::lease::End;
 use super::queue::{Queue, insert};
 use super::record::Submission;
 use crate::error::{Error, Kind, Result};
 use crate::host::{clock, fault, fs, random};
-use crate::vocab::{JobId, Value};
-
-/// Version 2 of the database.
-pub(super) const SCHEMA: &str = "
-CREATE TABLE schedules (
-    name TEXT PRIMARY KEY,
-    pattern TEXT,                               -- what it was when it was looked at last; null while it is off
-    served INTEGER NOT NULL,                    -- the last scheduled instant that was served: seconds since 1970
-    since INTEGER NOT NULL,                     -- first seen with this pattern: seconds since 1970
-    job TEXT,                                   -- of the last run; null where that was none
-    started INTEGER,                            -- this and below: milliseconds since 1970
-    ended INTEGER,
-    succeeded INTEGER,
-    result TEXT CHECK (result IN ('success', 'failed', 'cancelled')),
-    why TEXT,
-    runs INTEGER NOT NULL DEFAULT 0,
-    overlaps INTEGER NOT NULL DEFAULT 0,
-    misfires INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
-CREATE INDEX schedules_by_job ON schedules (job);
-";
+use crate::vocab::JobId;
 
 /// How long a run by hand waits for somebody who only looks.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -269,37 +249,4 @@ impl Flight {
 fn busy(name: &str, who: &str) -> Error {
     Error::new(Kind::Conflict, format!("schedule `{name}` runs already: {who}"))
         .hint("`castoff call schedule.list` shows it")
-}
-
-/// Takes note of a job's end, if it is the last run of a schedule; in the transaction that ends the job.
-pub(super) fn note_end(transaction: &Transaction<'_>, number: i64, how: &End) -> rusqlite::Result<()> {
-    note(transaction, "job = (SELECT id FROM jobs WHERE number = ?1)", &number, told(how))
-}
-
-fn note(
-    transaction: &Transaction<'_>,
-    which: &str,
-    key: &dyn rusqlite::ToSql,
-    (result, why): (&str, Option<String>),
-) -> rusqlite::Result<()> {
-    transaction.execute(
-        &format!(
-            "UPDATE schedules SET ended = ?2, result = ?3, why = ?4, succeeded = iif(?3 = 'success', ?2, succeeded)
-             WHERE {which}"
-        ),
-        params![key, now(), result, why],
-    )?;
-    Ok(())
-}
-
-/// The result's word, and why it is no success.
-fn told(how: &End) -> (&'static str, Option<String>) {
-    match how {
-        End::Done(_, 0) => ("success", None),
-        End::Done(_, code) => ("failed", Some(format!("it returned code {code}"))),
-        End::Failed(failure) => {
-            ("failed", failure.to_value().get("message").and_then(Value::as_str).map(str::to_owned))
-        }
-        End::Cancelled => ("cancelled", None),
-    }
 }

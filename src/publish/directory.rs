@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
+use super::access::MAKE_FOLDER;
 use super::content::Content;
 use super::name::{Entry, RemoteName, Temporary};
-use super::open::MAKE_FOLDER;
 use super::remote::{RemoteStore, Space, Tier, Written};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;

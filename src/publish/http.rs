@@ -6,9 +6,9 @@
 
 use sha2::Digest as _;
 
+use super::access::{Access, MAKE_FOLDER};
 use super::content::Content;
 use super::name::{Entry, RemoteName, Temporary};
-use super::open::{Access, MAKE_FOLDER};
 use super::remote::{RemoteStore, Space, Tier, Written};
 use super::target::WebFolder;
 use crate::error::{Error, Kind, Result};

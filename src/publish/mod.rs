@@ -5,6 +5,7 @@
 //! behind SFTP, a WebDAV server. [`git`] is where a release is announced once its files are in place. Knows neither how an
 //! image was built nor the journal: what a run must remember to resume is told to a closure and given back as a number.
 
+mod access;
 mod content;
 mod directory;
 pub mod git;
@@ -18,9 +19,11 @@ mod tally;
 mod target;
 mod upload;
 
+pub use access::Access;
 pub use content::Content;
 pub use name::{Entry, RemoteName, Temporary};
-pub use open::{Access, open, open_for_reading};
+pub use open::{open, open_for_reading};
 pub use remote::{RemoteStore, Space, Tier, Written};
+pub use tally::Sent;
 pub use target::{Folder, Target, WebFolder};
-pub use upload::{Sent, Upload, Uploaded};
+pub use upload::{Upload, Uploaded};

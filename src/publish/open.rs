@@ -1,30 +1,13 @@
 //! From a target to a store that is ready: the way there, who we are, how far the far side is trusted.
 
-use std::path::PathBuf;
-
+use super::access::Access;
 use super::directory::Directory;
 use super::http::Web;
 use super::remote::RemoteStore;
 use super::target::Target;
 use crate::error::Result;
 use crate::progress::Cancel;
-use crate::ssh::{Files, Operator, Wishes};
-
-/// What a configuration says about a target besides its URL.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Key files, known_hosts files and pins for SFTP.
-    pub wishes: Wishes,
-    /// The ssh configuration that is read.
-    pub ssh_configuration: Files,
-    /// A file with the password of the URL's user, or with a bearer token if it names none, for HTTP.
-    pub secret_file: Option<PathBuf>,
-    /// A file with the certificate authorities to trust instead of the machine's, for HTTP.
-    pub authorities: Option<PathBuf>,
-}
-
-/// What to do where the folder of a target is missing: whose it is and who may write is not ours to choose.
-pub(super) const MAKE_FOLDER: &str = "make the folder there, with the owner and mode it is to have";
+use crate::ssh::Operator;
 
 /// Connects to the target, whose folder must be there. A place that does not answer is [`crate::error::Kind::Unavailable`]
 /// and not tried again.

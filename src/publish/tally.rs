@@ -1,7 +1,6 @@
 //! What has been sent so far, over all connections of one upload: for the journal, the result and whoever watches.
 
 use super::remote::Written;
-use super::upload::Sent;
 use crate::error::Result;
 use crate::progress::Stage;
 
@@ -9,6 +8,19 @@ use crate::progress::Stage;
 const JOURNAL_STEP: u64 = 64 << 20;
 /// A resumed write begins on such a boundary, and one step before: servers that write in parallel may leave a hole.
 const MARGIN: u64 = 1 << 20;
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Where the first write began.
+    pub from: u64,
+    /// Bytes sent, those twice that were sent twice.
+    pub sent: u64,
+    /// Whether the far side says that the file is durable.
+    pub synced: bool,
+    /// How often the connection was lost and made anew.
+    pub reconnected: u32,
+}
 
 /// The count of one upload.
 pub(super) struct Tally<'a> {

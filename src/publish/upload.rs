@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::content::Content;
 use super::name::{Entry, RemoteName, Temporary};
 use super::remote::{RemoteStore, Tier};
-use super::tally::Tally;
+use super::tally::{Sent, Tally};
 use crate::error::{Error, Kind, Result};
 use crate::host::fault;
 use crate::progress::{Cancel, Progress, Unit};
@@ -38,19 +38,6 @@ pub struct Upload<'a> {
     pub progress: &'a Progress,
     /// Who may end it.
     pub cancel: &'a Cancel,
-}
-
-/// What was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Where the first write began.
-    pub from: u64,
-    /// Bytes sent, those twice that were sent twice.
-    pub sent: u64,
-    /// Whether the far side says that the file is durable.
-    pub synced: bool,
-    /// How often the connection was lost and made anew.
-    pub reconnected: u32,
 }
 
 /// What became of an upload.

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use super::archive::Compression;
+use super::compression::Compression;
 use super::pattern::Pattern;
 use crate::error::{Error, Kind, Result};
 use crate::vocab::{Flavour, Map, Value, nearest};

@@ -19,6 +19,7 @@ pub mod acls;
 pub mod archive;
 mod chain;
 mod chosen;
+mod compression;
 mod flavour;
 mod freight;
 pub mod hygiene;

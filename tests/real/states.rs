@@ -88,3 +88,52 @@ fn the_image_state_makes_an_image_once() {
     let state = only(salt_call(&castoff, &["state.apply", "castoff.image", &pillar]));
     assert_eq!(state["changes"], serde_json::json!({}), "{state:#}");
 }
+
+#[test]
+fn the_nightly_run_is_the_daemons_or_crons_and_never_both() {
+    let castoff = Castoff::new();
+    let root = castoff.scratch().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let settings = |hour: &str| {
+        format!(
+            "makina-states.cloud.images: {{root: {}, lxc: {{cron_sync: true, cron_hour: '{hour}', cron_minute: '7'}}}}",
+            root.display()
+        )
+    };
+    let castoff = castoff.with("CASTOFF_SETTINGS", settings("4"));
+    let (config, file) = (castoff.scratch().join("castoff.yaml"), castoff.scratch().join("castoff-sync-images"));
+    let pillar = |by: &str| {
+        let pillar = serde_json::json!({"castoff": {
+            "crons": by, "cron_file": file, "config_file": config, "executable": env!("CARGO_BIN_EXE_castoff"),
+        }});
+        format!("pillar={pillar}")
+    };
+    let drop_in = castoff.scratch().join("castoff.d/60-crons.yaml");
+    let off = |castoff: &Castoff| {
+        let told = succeed(castoff.command(["--config"]).arg(&config).args(["call", "--out=json", "schedule.list"]));
+        told.contains("cron runs it")
+    };
+    salt_call(&castoff, &["saltutil.sync_all"]);
+    let apply = |by: &str| salt_call(&castoff, &["state.apply", "castoff.crons", &pillar(by)]);
+
+    let result = apply("cron");
+    assert!(result.as_object().unwrap().values().all(|state| state["result"] == true), "{result:#}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = text.lines().find(|line| line.contains("mc_lxc.sync_images")).unwrap();
+    let fields: Vec<&str> = line.splitn(7, ' ').collect();
+    assert_eq!(fields[..6], ["7", "4", "*", "*", "*", "root"], "{line}");
+    // Debian's cron reads no file with a dot in its name.
+    assert!(!file.file_name().unwrap().to_str().unwrap().contains('.'));
+    assert!(drop_in.is_file() && off(&castoff));
+    // It says nothing where all went well, since cron mails whatever is said.
+    let own = castoff.command(["--version"]);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", fields[6]]).envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() || said.contains("hint: "), "{output:?}");
+
+    let result = apply("daemon");
+    assert!(result.as_object().unwrap().values().all(|state| state["result"] == true), "{result:#}");
+    assert!(!file.exists() && !drop_in.exists() && !off(&castoff));
+}

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use sha2::Digest as _;
 use ssh2::{ErrorCode, File, OpenFlags, OpenType, RenameFlags};
 
+use super::access::MAKE_FOLDER;
 use super::content::Content;
 use super::name::{Entry, RemoteName, Temporary};
-use super::open::MAKE_FOLDER;
 use super::remote::{RemoteStore, Space, Tier, Written};
 use super::target::Folder;
 use crate::error::{Error, Kind, Result};

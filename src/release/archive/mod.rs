@@ -9,7 +9,6 @@
 //! A file that has the name already is believed only if castoff's own record of it says its bytes, and the tree is the
 //! one it was made of; then nothing is done. One that castoff did not make is never overwritten unasked.
 
-mod compression;
 mod output;
 mod record;
 mod tarball;
@@ -18,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub use compression::Compression;
+pub use super::compression::Compression;
 pub use output::Sums;
 
 use output::Outputs;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use md5::Digest as _;
 
-use super::compression::{Compression, Compressor, Taker};
 use crate::error::{Context as _, Error, Kind, Result, from_io};
 use crate::host::fs::TempFile;
 use crate::host::{fault, fs};
 use crate::progress::Stage;
+use crate::release::compression::{Compression, Compressor, Taker};
 use crate::vocab::{DiffId, Digest};
 
 /// The mode of an archive: whoever uploads it need not be who made it.

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::compression::Compression;
 use super::output::Sums;
 use super::{Archived, Artefact};
 use crate::error::{Error, Kind, Result};
 use crate::host::fs;
+use crate::release::compression::Compression;
 use crate::vocab::{DiffId, Digest, Flavour, OsImage, ReleaseNumber};
 
 /// The most bytes of a record.

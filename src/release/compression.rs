@@ -65,7 +65,7 @@ impl FromStr for Compression {
 }
 
 /// Takes what a compressor gives.
-pub(super) trait Taker {
+pub(in crate::release) trait Taker {
     /// Takes compressed bytes.
     fn take(&mut self, bytes: &[u8]) -> Result<()>;
 
@@ -74,14 +74,14 @@ pub(super) trait Taker {
 }
 
 /// A compressor at work.
-pub(super) enum Compressor {
+pub(in crate::release) enum Compressor {
     Xz { stream: Stream, buffer: Vec<u8> },
     Zstd { encoder: zstd::stream::raw::Encoder<'static>, buffer: Vec<u8> },
 }
 
 impl Compressor {
     /// A compressor for about `size` bytes.
-    pub(super) fn new(compression: Compression, size: u64) -> Result<Self> {
+    pub(in crate::release) fn new(compression: Compression, size: u64) -> Result<Self> {
         let buffer = vec![0; 256 << 10];
         match compression {
             Compression::Xz => Ok(Self::Xz { stream: xz(size)?, buffer }),
@@ -101,7 +101,7 @@ impl Compressor {
     }
 
     /// Compresses some more.
-    pub(super) fn write(&mut self, mut bytes: &[u8], taker: &mut dyn Taker) -> Result<()> {
+    pub(in crate::release) fn write(&mut self, mut bytes: &[u8], taker: &mut dyn Taker) -> Result<()> {
         use zstd::stream::raw::Operation as _;
         while !bytes.is_empty() {
             let (consumed, made) = match self {
@@ -123,7 +123,7 @@ impl Compressor {
     }
 
     /// Compresses what is left and ends the stream.
-    pub(super) fn finish(mut self, taker: &mut dyn Taker) -> Result<()> {
+    pub(in crate::release) fn finish(mut self, taker: &mut dyn Taker) -> Result<()> {
         use zstd::stream::raw::{Operation as _, OutBuffer};
         loop {
             let (made, ended) = match &mut self {
