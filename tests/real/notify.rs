@@ -111,7 +111,7 @@ fn ends_of_jobs_are_told_signed_and_again_until_they_are_heard() {
     let (port, heard) = receiver(vec!["500 Internal Server Error"]);
     let castoff = castoff(port);
     let daemon = Daemon::start(&castoff);
-    let output = castoff.command(["call", "release.resume"]).output().unwrap();
+    let output = castoff.command(["call", "--daemon", "release.resume"]).output().unwrap();
     assert!(!output.status.success(), "the addresses are those of makina-states' owners");
 
     let first = heard.recv_timeout(PATIENCE).unwrap();
@@ -129,8 +129,8 @@ fn ends_of_jobs_are_told_signed_and_again_until_they_are_heard() {
     assert_eq!(second.header("webhook-signature"), signature(&second));
 
     // What does not concern anybody is not told, and nothing is told twice.
-    castoff.run(["call", "image.list"]);
-    castoff.run(["call", "image.gc"]);
+    castoff.run(["call", "--daemon", "image.list"]);
+    castoff.run(["call", "--daemon", "image.gc"]);
     let third = heard.recv_timeout(PATIENCE).unwrap();
     assert_eq!(
         (&third.body()["type"], &third.body()["data"]["function"]),
