@@ -13,6 +13,7 @@
 
 mod file;
 mod location;
+mod open;
 mod origin;
 mod part;
 #[cfg(feature = "sftp")]
@@ -145,7 +146,7 @@ impl Remote {
     }
 
     fn open(&self, place: &Location) -> Result<Box<dyn Origin>> {
-        origin::open(place, &self.access, &self.cancel)
+        open::open(place, &self.access, &self.cancel)
     }
 
     fn pause(&self, failures: &mut u32) -> Result<()> {

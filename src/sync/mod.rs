@@ -28,6 +28,7 @@ mod home;
 mod image;
 mod obtain;
 mod options;
+mod place;
 pub mod push;
 mod record;
 mod report;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Surroundings;
 use super::followed::Followed;
-use super::source::Source;
+use super::place::Source;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
 use crate::http::{Server, Url};

@@ -126,7 +126,7 @@ pub(super) fn finish(setup: &Setup, journal: &mut Journal, claim: &Claim) -> Res
     {
         left.push(error.context_line("the claim of the number stands"));
     }
-    if let Err(error) = super::begin::give_left_claims_back(setup, claim) {
+    if let Err(error) = super::claims::give_left_claims_back(setup, claim) {
         left.push(error.context_line("the claim of a number that was given up stands"));
     }
     for line in &left {

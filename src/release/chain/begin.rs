@@ -2,15 +2,16 @@
 
 use serde_json::json;
 
+use super::claims::{abandon, claim, give_back};
 use super::{Attempt, Begun, parts};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::host::{clock, process, random};
 use crate::manifest::{Manifest, Paths};
 use crate::publish::git::Claim;
 use crate::release::freight::Freight;
 use crate::release::journal::Journal;
 use crate::release::state::{Phase, State};
-use crate::release::story::{LEFT_CLAIM, Planned, Story};
+use crate::release::story::{Planned, Story};
 use crate::release::{Setup, Standing, lock};
 use crate::vocab::{Flavour, OsImage, ReleaseNumber};
 
@@ -133,12 +134,6 @@ impl<'a> Left<'a> {
     }
 }
 
-pub(super) fn claim(image: &OsImage, flavour: &Flavour, number: ReleaseNumber, journal: &Journal) -> Result<Claim> {
-    let planned = Story(journal.records()).planned()?;
-    let Planned { claimant, at } = planned.unwrap_or(Planned { claimant: String::new(), at: 0 });
-    Ok(Claim { image: image.clone(), flavour: flavour.clone(), number, claimant, at })
-}
-
 /// The journal of this number, which says that it is planned.
 fn planned(setup: &Setup, image: &OsImage, flavour: &Flavour, number: ReleaseNumber) -> Result<Journal> {
     let mut journal = setup.journals.open(image, flavour, number)?;
@@ -148,36 +143,6 @@ fn planned(setup: &Setup, image: &OsImage, flavour: &Flavour, number: ReleaseNum
         journal.append(State::Planned, Phase::Done, &Planned { claimant, at: clock::now().as_secs() })?;
     }
     Ok(journal)
-}
-
-/// Gives the claim of a number back that is not going to be used.
-fn give_back(setup: &Setup, claim: &Claim, journal: &Journal) -> Result<()> {
-    if Story(journal.records()).last(State::Reserved, Phase::Intent).is_none() {
-        return Ok(());
-    }
-    match setup.git.drop_claim(claim) {
-        // Then it never was ours.
-        Err(error) if error.kind() == Kind::Conflict => Ok(()),
-        other => other,
-    }
-}
-
-fn abandon(journal: &mut Journal, why: &str, claim_stands: bool) -> Result<()> {
-    let said = if claim_stands { json!({ "why": why, LEFT_CLAIM: true }) } else { json!({ "why": why }) };
-    journal.append(State::Abandoned, Phase::Done, &said)
-}
-
-/// Gives the claims back that kept others from names we had used, now that a higher number is announced.
-pub(super) fn give_left_claims_back(setup: &Setup, own: &Claim) -> Result<()> {
-    let Claim { image, flavour, number: highest, .. } = own;
-    for number in setup.journals.numbers(image, flavour)?.into_iter().filter(|number| number < highest) {
-        if Story(&setup.journals.read(image, flavour, number)?).has_left_claim() {
-            let mut journal = setup.journals.open(image, flavour, number)?;
-            give_back(setup, &claim(image, flavour, number, &journal)?, &journal)?;
-            abandon(&mut journal, "a higher number is announced, the claim is given back", false)?;
-        }
-    }
-    Ok(())
 }
 
 impl Attempt {

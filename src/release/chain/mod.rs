@@ -6,6 +6,7 @@
 mod announce;
 mod begin;
 mod carry;
+mod claims;
 mod parts;
 mod plan;
 mod upload;
