@@ -21,6 +21,7 @@ fn host(publisher: &Publisher, source: &str) -> Castoff {
     let folder = castoff.scratch().join("images");
     castoff
         .with("CASTOFF_SYNC_SOURCE", source)
+        .with("CASTOFF_SYNC_BRANCH", "main")
         .with("CASTOFF_SYNC_IMAGES", format!("{IMAGE}/{FLAVOUR}"))
         .with("CASTOFF_SYNC_ALLOWED_SIGNERS", publisher.allowed_signers().display().to_string())
         .with("CASTOFF_SYNC_SIGNER", WHO)

@@ -78,6 +78,8 @@ def run(images=None, test=False):
             IMAGE/FLAVOUR, or IMAGE in every flavour; null: all of sync.images
         test (boolean, default False)
             Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
     """
     return _call("sync.run", run, locals())
 

@@ -905,6 +905,31 @@ def snapshot_standalone(
     return _call("mc_cloud_images.snapshot_standalone", snapshot_standalone, locals())
 
 
+def sync_container(container, destination, snapshot=True, force=True, test=False):
+    """
+    Copy the root filesystem of a container to another one; see mc_cloud_lxc.sync_image_reference_containers.
+
+        salt-call mc_cloud_images.sync_container build-1 makina-states-trusty
+
+    Usage: mc_cloud_images.sync_container container destination [snapshot=True] [force=True] [test=False]
+
+    Arguments:
+        container (text)
+            Name of the container that is copied
+        destination (text)
+            Name of the container that becomes the copy
+        snapshot (boolean, default True)
+            Run the image's /sbin/makinastates-snapshot.sh in the copy, where it has one
+        force (boolean, default True)
+            Accept containers that run
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.sync_container", sync_container, locals())
+
+
 def upload(container, flavor='standalone', test=False, **kwargs):
     """
     Upload an image's archive to every target, under a number that nobody uses; return where it is.

@@ -57,3 +57,33 @@ def sf_release(
     Can take long: the daemon makes a job of it (see job.show).
     """
     return _call("mc_lxc.sf_release", sf_release, locals())
+
+
+def sync_images(only=None, force=False, output=True, force_output=False, test=False):
+    """
+    Push the LXC images of the settings to every host that virtual machines of the kind lxc run on.
+
+    First the container of each image is made a copy of its `builder_ref`. Then rsync sends it to each host into a new folder
+    beside, and the host's `LXC_PATH/IMAGE` leads to it in one step; what was there before is kept. Hosts need rsync and a shell;
+    who they are is the operator's ssh configuration and known_hosts. A host that hangs or refuses costs the others nothing.
+
+        salt-call mc_lxc.sync_images
+        salt-call mc_lxc.sync_images only=node-1.example.net,node-2.example.net test=True
+
+    Usage: mc_lxc.sync_images [only=None] [force=False] [output=True] [force_output=False] [test=False]
+
+    Arguments:
+        only (list, or text with commas, default None)
+            Ids of the hosts; null: all
+        force (boolean, default False)
+            Accept containers that run; for hosts: an older version than what is there, too
+        output (boolean, default True)
+            Put the whole report as YAML into `output` when something failed
+        force_output (boolean, default False)
+            Put the whole report as YAML into `output` in any case
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_lxc.sync_images", sync_images, locals())
