@@ -16,6 +16,9 @@ const SCRIPT: &str = include_str!("remote.sh");
 /// The most bytes of an answer.
 const ANSWER: u64 = 1 << 20;
 
+/// rsync's exit code for a file that could not be read or written on either side.
+const FILE_ERROR: i32 = 11;
+
 /// The last lines of standard error that are kept.
 const LINES: usize = 30;
 
@@ -88,7 +91,7 @@ impl<'a> Line<'a> {
         let words = self.ssh()?;
         let mut command = process::command(&words[0]);
         command.args(&words[1..]).arg("--").arg(self.login()).args(["sh", "-s", "--"]).args(arguments);
-        let said = self.run(command, SCRIPT.as_bytes())?;
+        let said = self.run(&mut command, SCRIPT.as_bytes())?;
         let whole = said.output.lines().last() == Some("end");
         if said.code == Some(0) && whole {
             return Ok(said);
@@ -112,7 +115,11 @@ impl<'a> Line<'a> {
             .arg("--")
             .arg(from)
             .arg(format!("{}:{to}", self.login()));
-        let said = self.run(command, b"")?;
+        let mut said = self.run(&mut command, b"")?;
+        if said.code == Some(FILE_ERROR) && said.errors.is_empty() {
+            // rsync's two sides end each other, and the one that knows why (mostly a full disk) may not get to say it.
+            said = self.run(&mut command, b"")?;
+        }
         if said.code == Some(0) {
             let sent = said.output.lines().find_map(|line| line.strip_prefix("Total bytes sent: "));
             let digits: String = sent.unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
@@ -121,7 +128,7 @@ impl<'a> Line<'a> {
         Err(failure(&format!("cannot send to `{}`", self.host), &said))
     }
 
-    fn run(&self, mut command: std::process::Command, input: &[u8]) -> Result<Said> {
+    fn run(&self, command: &mut std::process::Command, input: &[u8]) -> Result<Said> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(late(self.config.timeout));
@@ -131,7 +138,7 @@ impl<'a> Line<'a> {
         let stop = || cancel.check().is_err() || over.load(Ordering::SeqCst);
         let mut errors: Vec<String> = Vec::new();
         let bounds = Bounds { deadline: left, stop: &stop, answer: ANSWER };
-        let Answer { status, output } = exchange(&mut command, input, &bounds, &mut |line| {
+        let Answer { status, output } = exchange(command, input, &bounds, &mut |line| {
             if errors.len() == LINES {
                 errors.remove(0);
             }
@@ -176,6 +183,7 @@ fn failure(message: &str, said: &Said) -> Error {
     let (kind, hint) = known.unwrap_or(match said.code {
         // 255 is ssh's own, 10, 12, 30 and 35 are rsync's for lines that broke or stood still.
         Some(255 | 10 | 12 | 30 | 35) => (Kind::Unavailable, "is the host up, and its ssh server well?"),
+        Some(FILE_ERROR) if text.is_empty() => (Kind::Failed, "is the host's disk full? the next run goes on"),
         _ => (Kind::Failed, "what the host said is above; the next run goes on"),
     });
     let ended = said.code.map_or_else(|| "ended by a signal".to_owned(), |code| format!("exit code {code}"));
