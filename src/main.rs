@@ -1,8 +1,11 @@
-//! The one binary: a stage of a sandbox or the child of git when it was started as one, else hands its arguments to `cli`.
+//! The one binary: a stage of a sandbox or worker or the child of git when it was started as one, else hands its arguments to `cli`.
+
+/// What a worker can be told to do.
+const TASKS: &[(&str, castoff::sandbox::worker::Task)] = &[];
 
 fn main() -> std::process::ExitCode {
     // Before any thread starts: namespaces are left by single-threaded processes only.
-    castoff::sandbox::entry(std::env::args_os())
+    castoff::sandbox::entry(std::env::args_os(), TASKS)
         .or_else(|| castoff::publish::git::entry(std::env::args_os()))
         .unwrap_or_else(|| castoff::cli::main(castoff::daemon::run))
 }

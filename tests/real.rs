@@ -100,3 +100,5 @@ mod tar;
 mod walk;
 #[path = "real/walk_limits.rs"]
 mod walk_limits;
+#[path = "real/worker.rs"]
+mod worker;

@@ -12,7 +12,7 @@ need skopeo=skopeo umoci=umoci podman=podman ctr=containerd docker=docker.io doc
     setfacl=acl setfattr=attr setcap=libcap2-bin bsdtar=libarchive-tools mmdebstrap=mmdebstrap tar=tar xz=xz-utils \
     git=git sshd=openssh-server ssh=openssh-client ssh-keygen=openssh-client minisign=minisign apache2=apache2-bin openssl=openssl \
     zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot busybox=busybox-static dpkg-deb=dpkg jq=jq unshare=util-linux mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs \
-    rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd
+    rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd useradd=passwd newuidmap=uidmap pgrep=procps
 source contrib/make/venv.sh
 export CASTOFF_TEST_VENV
 CASTOFF_TEST_VENV=$(python_environment tests/real/requirements.txt)

@@ -32,10 +32,6 @@ pub type Daemon = fn(&Overrides) -> Result<u8>;
 
 /// Runs the command line of this process.
 pub fn main(daemon: Daemon) -> ExitCode {
-    // The stages of a sandbox are this program again, and must not find a thread.
-    if let Some(code) = crate::sandbox::entry(std::env::args_os()) {
-        return code;
-    }
     let arguments = spelled_out(std::env::args_os().collect());
     ExitCode::from(stood_in_for(&arguments).and_then(|()| run(&arguments, daemon)).unwrap_or_else(|error| {
         output::complain(&error.render());

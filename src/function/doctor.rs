@@ -54,6 +54,12 @@ const PROGRAMS: &[Program] = &[
         package: "mmdebstrap",
     },
     Program {
+        name: "newuidmap",
+        version: &[],
+        needed_for: "building images as an ordinary user, with the ids of /etc/subuid and /etc/subgid; root needs it not",
+        package: "uidmap",
+    },
+    Program {
         name: "getfacl",
         version: &["--version"],
         needed_for: "looking at ACLs yourself; castoff reads and writes them without it",

@@ -101,6 +101,11 @@ impl Progress {
         self.sink.event(&Event::Warning(text.into()));
     }
 
+    /// Passes on an event that was told elsewhere.
+    pub fn tell(&self, event: &Event) {
+        self.sink.event(event);
+    }
+
     /// Reports a line of output.
     pub fn line(&self, text: impl Into<String>) {
         self.sink.event(&Event::Line(text.into()));

@@ -1,15 +1,20 @@
 //! The inner stage: PID 1 of the sandbox. Mounts, enters the tree, gives up what a command must not have, starts it,
 //! reaps, and ends with it.
 
-use std::io;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
-use rustix::process::{DumpableBehavior, Pid, WaitOptions, WaitStatus};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions, WaitStatus};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::wire::{Failure, Order, While as _, Word, tell};
-use super::{mounts, outer};
+use super::{mounts, no_sync, outer};
 use crate::host::process::command;
 
 /// What root of the tree may do: the set container engines grant. No mounting, no raw I/O, no modules, no tracing of
@@ -31,14 +36,75 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 
 pub(super) fn run() -> Result<(), Failure> {
     let order = outer::begin()?;
-    mounts::enter(&order)?;
-    // /proc/1 shows this program, which is the host's: nobody inside may look into it or reach its file.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).while_("hide its first process")?;
-    drop_capabilities()?;
-    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
-    let child = start(&order)?;
+    // Of all processes these are the ones to go when memory runs out. A container may forbid even that.
+    let _is_a_wish = write("/proc/self/oom_score_adj", b"1000");
+    let terminal = order.terminal.as_deref().map(take_terminal).transpose()?;
+    match &order.tree {
+        Some(tree) => {
+            mounts::enter(&order, tree)?;
+            // /proc/1 shows this program, which is the host's: nobody inside may look into it or reach its file.
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).while_("hide its first process")?;
+            drop_capabilities()?;
+        }
+        None => mounts::stay(&order)?,
+    }
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    if order.no_sync
+        && let Err(why) = no_sync::apply()
+    {
+        tell(&Word::Means(format!("syncing: not kept from the disk: {why}"))).while_("report its means")?;
+    }
+    let child = start(&order, terminal)?;
     let exit = reap(child)?;
     tell(&Word::Ended(exit)).while_("report the command's end")
+}
+
+/// Makes the terminal that of a session of its own, so that its keys reach the command.
+fn take_terminal(path: &[u8]) -> Result<File, Failure> {
+    let doing = "take the terminal";
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = rustix::fs::open(path, flags, Mode::empty()).while_(doing)?;
+    rustix::process::setsid().while_(doing)?;
+    rustix::process::ioctl_tiocsctty(&terminal).while_(doing)?;
+    Ok(File::from(terminal))
+}
+
+/// Whether `kernel.pid_max` is the pid namespace's own, as since Linux 6.14; before, it is the whole machine's.
+pub(super) fn has_own_pid_max() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let numbers: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
+    numbers.as_slice() >= &[6, 14]
+}
+
+/// Lets the kernel hold the sandbox to so many processes, where it can.
+pub(super) fn limit_processes(most: u32) -> Result<(), Failure> {
+    // Numbers below 300 are given out once only (kernel/pid.c), and a look finds what is over the limit by then.
+    const ONCE: u32 = 300;
+    const SLACK: u32 = 64;
+    let numbers = most.saturating_add(ONCE + SLACK);
+    let means = if has_own_pid_max() && write("/proc/sys/kernel/pid_max", numbers.to_string().as_bytes()).is_ok() {
+        "processes: `kernel.pid_max` of a pid namespace, and a look every 100 ms"
+    } else if is_in_user_namespace() {
+        // All of a worker's sandboxes count as one user's, so that this only keeps the machine usable meanwhile.
+        let most = Some(u64::from(most) * 4 + 512);
+        let limit = Rlimit { current: most, maximum: most };
+        rustix::process::setrlimit(Resource::Nproc, limit).while_("limit its processes")?;
+        "processes: RLIMIT_NPROC of a user namespace, and a look every 100 ms"
+    } else {
+        return Ok(());
+    };
+    tell(&Word::Means(means.to_owned())).while_("report its means")
+}
+
+/// Whether root here is an ordinary user outside, whom the kernel counts.
+fn is_in_user_namespace() -> bool {
+    let map = crate::host::fs::read_text(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+}
+
+fn write(path: &str, bytes: &[u8]) -> rustix::io::Result<()> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, bytes).map(drop)
 }
 
 fn drop_capabilities() -> Result<(), Failure> {
@@ -55,7 +121,7 @@ fn drop_capabilities() -> Result<(), Failure> {
     rustix::thread::set_capabilities(None, sets).while_("drop capabilities")
 }
 
-fn start(order: &Order) -> Result<Pid, Failure> {
+fn start(order: &Order, terminal: Option<File>) -> Result<Pid, Failure> {
     let doing = || format!("run `{}`", order.command.join(" "));
     let mut words = order.command.clone();
     if order.script.is_some() {
@@ -63,18 +129,38 @@ fn start(order: &Order) -> Result<Pid, Failure> {
     }
     let (program, arguments) =
         words.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput)).while_(doing())?;
-    let output = || io::stderr().as_fd().try_clone_to_owned().while_("share its output");
+    let folder = order.working_directory.as_deref().map_or(Path::new("/"), |path| Path::new(OsStr::from_bytes(path)));
+    if let Err(error) = rustix::process::chdir(folder) {
+        return Err(error).while_(format!("start in `{}`", folder.display()));
+    }
+    let [input, output, errors] = streams(order, terminal).while_("prepare the command's input and output")?;
     let child = command(program)
         .args(arguments)
         .env_clear()
         .envs(&order.environment)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(output()?))
-        .stderr(Stdio::from(output()?))
+        .stdin(input)
+        .stdout(output)
+        .stderr(errors)
         .spawn()
         .while_(doing())?;
     Pid::from_raw(child.id().cast_signed()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)).while_(doing())
+}
+
+fn streams(order: &Order, terminal: Option<File>) -> io::Result<[Stdio; 3]> {
+    if let Some(terminal) = terminal {
+        return Ok([terminal.try_clone()?.into(), terminal.try_clone()?.into(), terminal.into()]);
+    }
+    let input = match &order.stdin {
+        None => Stdio::null(),
+        Some(bytes) => {
+            let mut file = File::from(rustix::fs::memfd_create("input", rustix::fs::MemfdFlags::CLOEXEC)?);
+            file.write_all(bytes)?;
+            file.rewind()?;
+            file.into()
+        }
+    };
+    let output = || io::stderr().as_fd().try_clone_to_owned();
+    Ok([input, output()?.into(), output()?.into()])
 }
 
 /// Waits for every process that becomes an orphan here, until the command itself has ended.

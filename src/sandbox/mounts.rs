@@ -22,7 +22,8 @@ use rustix::mount::{
     UnmountFlags,
 };
 
-use super::wire::{Failure, Order, While as _};
+use super::inner::limit_processes;
+use super::wire::{Bind, Failure, Order, While as _};
 
 /// Where the script is while it runs: on the sandbox's own tmpfs, so that nothing of it gets into the tree.
 pub(super) const SCRIPT: &str = "/dev/castoff-script";
@@ -35,14 +36,20 @@ const READ_ONLY: [&str; 5] = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "
 const HIDDEN: [&str; 4] = ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/latency_stats"];
 
 /// Enters the tree: from here on nothing of the host's files is reachable.
-pub(super) fn enter(order: &Order) -> Result<(), Failure> {
-    let tree = Path::new(OsStr::from_bytes(&order.tree));
+pub(super) fn enter(order: &Order, tree: &[u8]) -> Result<(), Failure> {
+    let tree = Path::new(OsStr::from_bytes(tree));
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .while_("keep its mounts to itself")?;
     let devices: Vec<OwnedFd> = DEVICES
         .iter()
         .map(|name| clone_of(CWD, format!("/dev/{name}")).while_(format!("take the host's /dev/{name}")))
         .collect::<Result<_, _>>()?;
+    let binds = order.binds.iter().map(taken).collect::<Result<Vec<_>, _>>()?;
+    // In a user namespace the kernel makes these only while whole ones can be seen, so before they are left.
+    let closed =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let proc = new("proc", &[], closed).while_("make its own /proc")?;
+    let sys = new_sys(closed | MountAttrFlags::MOUNT_ATTR_RDONLY).while_("make its /sys")?;
     let root = clone_of(CWD, tree).while_(format!("take the tree `{}`", tree.display()))?;
     attach_at(root.as_fd(), tree).while_(format!("mount `{}`", tree.display()))?;
     rustix::process::fchdir(&root).while_("enter the tree")?;
@@ -54,21 +61,59 @@ pub(super) fn enter(order: &Order) -> Result<(), Failure> {
     rustix::process::chdir("/").while_("enter its root")?;
     let root = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .while_("open its root")?;
-    mount_proc(root.as_fd(), &devices)?;
-    let closed = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC
-        | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let sys = new("sysfs", &[], closed).while_("make its /sys")?;
+    attach(&proc, root.as_fd(), "proc").while_("mount its /proc")?;
+    if let Some(most) = order.processes {
+        limit_processes(most)?;
+    }
+    protect_proc(&devices)?;
     attach(&sys, root.as_fd(), "sys").while_("mount its /sys")?;
-    mount_dev(root.as_fd(), &devices, order)
+    mount_dev(root.as_fd(), &devices, order)?;
+    order.binds.iter().zip(&binds).try_for_each(|(bind, mount)| place(root.as_fd(), bind, mount))
 }
 
-fn mount_proc(root: BorrowedFd<'_>, devices: &[OwnedFd]) -> Result<(), Failure> {
-    let closed =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = new("proc", &[], closed).while_("make its /proc")?;
-    attach(&proc, root, "proc").while_("mount its /proc")?;
+/// Stays in the host's tree, where only `/proc` is the sandbox's own, and whatever the command mounts.
+pub(super) fn stay(order: &Order) -> Result<(), Failure> {
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .while_("keep its mounts to itself")?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", "/proc", "proc", flags, None).while_("mount its own /proc")?;
+    order.processes.map_or(Ok(()), limit_processes)
+}
+
+/// The kernel lets only the owner of the network namespace see its devices: without one, `/sys` is empty.
+fn new_sys(attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    match new("sysfs", &[], attributes) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+            new("tmpfs", &[("mode", "755"), ("size", "4k")], attributes)
+        }
+        made => made,
+    }
+}
+
+/// A file or folder of the host to be shown in the tree.
+fn taken(bind: &Bind) -> Result<OwnedFd, Failure> {
+    let path = Path::new(OsStr::from_bytes(&bind.from));
+    clone_of(CWD, path).while_(format!("take `{}` for the tree", path.display()))
+}
+
+fn place(root: BorrowedFd<'_>, bind: &Bind, mount: &OwnedFd) -> Result<(), Failure> {
+    let shown = String::from_utf8_lossy(&bind.to).into_owned();
+    let doing = || format!("show `{}` as `{shown}` in the tree", String::from_utf8_lossy(&bind.from));
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let open = || rustix::fs::openat2(root, bind.to.as_slice(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
+    let place = open().while_(doing())?;
+    attach_to(mount.as_fd(), place.as_fd()).while_(doing())?;
+    // Opened again it is what was mounted.
+    let mounted = open().while_(doing())?;
+    let mut flags = flags_of(&mounted)? | MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
+    if bind.read_only {
+        flags |= MountFlags::RDONLY;
+    }
+    let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&mounted));
+    rustix::mount::mount_remount(name, flags, "").while_(doing())
+}
+
+fn protect_proc(devices: &[OwnedFd]) -> Result<(), Failure> {
     let read_only = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     for path in READ_ONLY.into_iter().filter(|path| Path::new(path).exists()) {
         let doing = || format!("protect {path}");
@@ -107,7 +152,14 @@ fn mount_dev(root: BorrowedFd<'_>, devices: &[OwnedFd], order: &Order) -> Result
     }
     let plain = nosuid | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    attach(&new("devpts", &pts, plain).while_(doing)?, dev.as_fd(), "pts").while_(doing)?;
+    let pts = match new("devpts", &pts, plain) {
+        // No such group in this user namespace.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+            new("devpts", &pts[..3], plain)
+        }
+        made => made,
+    };
+    attach(&pts.while_(doing)?, dev.as_fd(), "pts").while_(doing)?;
     let shm = [("mode", "1777"), ("size", "64m")];
     attach(&new("tmpfs", &shm, plain | MountAttrFlags::MOUNT_ATTR_NODEV).while_(doing)?, dev.as_fd(), "shm")
         .while_(doing)?;
@@ -181,6 +233,7 @@ fn flags_of(mount: &OwnedFd) -> Result<MountFlags, Failure> {
     let pairs = [
         (Told::RDONLY, MountFlags::RDONLY),
         (Told::NOSUID, MountFlags::NOSUID),
+        (Told::NODEV, MountFlags::NODEV),
         (Told::NOEXEC, MountFlags::NOEXEC),
         (Told::NOATIME, MountFlags::NOATIME),
         (Told::NODIRATIME, MountFlags::NODIRATIME),

@@ -1,175 +1,118 @@
-//! castoff's side of a sandbox: starts it, passes its output on, kills it when asked, says how it ended.
+//! What a sandbox is asked to run: checked, made ready, and put away after.
 
-use std::io::Read as _;
-use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::path::{Component, Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
+use super::machine_id::MachineId;
 use super::stand_ins::{self, StandIns};
-use super::wire::{Order, Word};
-use super::{OUTER, Sandbox, SandboxReport};
-use crate::error::{Context as _, Error, Kind, Result};
-use crate::host::{fault, fs, process};
-use crate::progress::{Lines, Progress};
-
-/// Lines of output kept for the report.
-const TAIL: usize = 40;
-
-/// How often it is asked whether to go on.
-const GLANCE: Duration = Duration::from_millis(100);
+use super::wire::{Bind, Order};
+use super::{Sandbox, SandboxReport};
+use crate::error::{Error, Kind, Result};
+use crate::host::fs;
+use crate::progress::Progress;
 
 impl Sandbox {
     /// Runs a command to its end and passes its output to `progress`. Everything it started ends with it.
     pub fn run(&self, command: &[String], progress: &Progress) -> Result<SandboxReport> {
-        self.carry_out(command, None, progress)
+        self.carry_out(self.order(command, None)?, progress)
     }
 
     /// Runs a script, which the tree does not get to keep; with a `command`, that is run with the script's path as
     /// its last argument.
     pub fn run_script(&self, script: &[u8], command: &[String], progress: &Progress) -> Result<SandboxReport> {
-        self.carry_out(command, Some(script.to_vec()), progress)
+        self.carry_out(self.order(command, Some(script))?, progress)
     }
 
-    fn carry_out(&self, command: &[String], script: Option<Vec<u8>>, progress: &Progress) -> Result<SandboxReport> {
+    /// Gives a terminal, as [`Terminal`](super::Terminal) names it, to a command until that ends; its exit code.
+    pub fn shell(&self, command: &[String], terminal: &Path) -> Result<i32> {
+        let terminal = terminal.as_os_str().as_bytes().to_vec();
+        let order = Order { terminal: Some(terminal), ..self.order(command, None)? };
+        Ok(self.carry_out(order, &Progress::silent())?.exit)
+    }
+
+    fn order(&self, command: &[String], script: Option<&[u8]>) -> Result<Order> {
         if command.is_empty() && script.is_none() {
             return Err(Error::new(Kind::Usage, "there is no command to run in the sandbox"));
         }
-        let tree = self.checked_tree()?;
-        let resolver = if self.network { stand_ins::host_resolver()? } else { None };
-        let stand_ins = StandIns::make(&tree, resolver.is_some())?;
-        let order = Order {
-            tree: tree.as_os_str().as_bytes().to_vec(),
+        if self.tree.is_none() && (script.is_some() || !self.binds.is_empty()) {
+            return Err(Error::new(
+                Kind::Usage,
+                "scripts and binds need a tree: this sandbox is for programs of the host",
+            ));
+        }
+        let tree = self.tree.as_deref().map(checked_tree).transpose()?;
+        Ok(Order {
+            resolver: if self.network && tree.is_some() { stand_ins::host_resolver()? } else { None },
+            tree: tree.map(|tree| tree.into_os_string().into_vec()),
             command: command.to_vec(),
             environment: self.environment.clone(),
             network: self.network,
-            resolver,
-            script,
-        };
+            binds: Vec::new(),
+            working_directory: self.working_directory.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
+            processes: self.limits.processes,
+            no_sync: self.no_sync,
+            terminal: None,
+            script: script.map(<[u8]>::to_vec),
+            stdin: self.stdin.clone(),
+        })
+    }
+
+    fn carry_out(&self, mut order: Order, progress: &Progress) -> Result<SandboxReport> {
+        if !rustix::process::geteuid().is_root() {
+            let what = format!("cannot run a command in `{}`: only root can", self.shown());
+            return Err(Error::new(Kind::Unsupported, what).hint("run castoff as root, or do without this step"));
+        }
+        let Some(tree) = order.tree.clone() else { return self.supervise(&order, progress) };
+        let tree = Path::new(OsStr::from_bytes(&tree));
+        let binds = self.checked_binds()?;
+        let machine_id = if self.keep_machine_id { Some(MachineId::note(tree)?) } else { None };
+        let stand_ins = StandIns::make(tree, order.resolver.is_some(), &binds)?;
+        order.binds = binds.into_iter().map(|(bind, _)| bind).collect();
         let report = self.supervise(&order, progress)?;
         stand_ins.take_away()?;
+        machine_id.map_or(Ok(()), MachineId::put_back)?;
         Ok(report)
     }
 
-    /// The tree as an absolute path, if a sandbox can be made of it.
-    fn checked_tree(&self) -> Result<PathBuf> {
-        let shown = self.tree.display();
-        if !rustix::process::geteuid().is_root() {
-            return Err(Error::new(Kind::Unsupported, format!("cannot run a command in `{shown}`: only root can"))
-                .hint("run castoff as root, or do without this step"));
-        }
-        let tree = fs::absolute(&self.tree)?;
-        match directory(&tree)? {
-            None => Err(Error::new(Kind::NotFound, format!("`{shown}` is not a directory"))),
-            own if own == directory(Path::new("/"))? => {
-                Err(Error::new(Kind::Refused, format!("`{shown}` is this host's own root filesystem")))
+    /// What is to be shown in the tree, and whether each is a folder.
+    fn checked_binds(&self) -> Result<Vec<(Bind, bool)>> {
+        let check = |(from, to, read_only): &(PathBuf, PathBuf, bool)| {
+            let found = fs::metadata(from)?.ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("there is no `{}` to show in the tree", from.display()))
+            })?;
+            let mut names = to.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+            let first = names.next();
+            let is_taken = ["proc", "sys", "dev"].iter().any(|name| first == Some(Component::Normal(name.as_ref())));
+            if first.is_none() || is_taken || to.components().any(|part| part == Component::ParentDir) {
+                let what = format!("`{}` is no place in a tree to show something at", to.display());
+                return Err(
+                    Error::new(Kind::Refused, what).hint("name a path in the tree outside of /proc, /sys and /dev")
+                );
             }
-            Some(_) => Ok(tree),
-        }
-    }
-
-    fn supervise(&self, order: &Order, progress: &Progress) -> Result<SandboxReport> {
-        let wrong = || format!("cannot start a sandbox in `{}`", self.tree.display());
-        let began = Instant::now();
-        let mut child = process::command(&self.program)
-            .arg(OUTER)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context(wrong)?;
-        let sent = child.stdin.as_mut().map_or(Ok(()), |input| order.send(input));
-        fault::point("sandbox.run.started");
-        let mut lines = Lines::new(progress, TAIL);
-        let followed = self.follow(&mut child, &mut lines, began);
-        if followed.is_err() {
-            // Its first process dies with it, and every other one with that.
-            child.kill().context(|| "cannot kill the sandbox")?;
-        }
-        // All ends of the output are closed once the last process is gone.
-        let drained = drain(&mut child, &mut lines);
-        let status = child.wait().context(wrong)?;
-        drained?;
-        let told = followed?;
-        let tail = lines.finish();
-        if let Some(word) = told.lines().next().and_then(|line| serde_json::from_str::<Word>(line).ok()) {
-            return Ok(SandboxReport { exit: word.exit()?, tail, seconds: began.elapsed().as_secs_f64() });
-        }
-        let cause = sent.err().map_or_else(|| format!("it ended with {status}"), |error| error.to_string());
-        Err(Error::new(Kind::Failed, "the sandbox did not say how it ended")
-            .caused_by([tail.join("\n"), cause].join("\n").trim().to_owned()))
-    }
-
-    /// Passes output on until both pipes are closed; what was told on standard output.
-    fn follow(&self, child: &mut Child, lines: &mut Lines, began: Instant) -> Result<String> {
-        let wrong = || "cannot read from the sandbox";
-        let (mut told, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
-        let (Some(words), Some(output)) = (child.stdout.as_mut(), child.stderr.as_mut()) else {
-            return Err(Error::new(Kind::Failed, "the sandbox has no pipes"));
+            let from = fs::absolute(from)?.as_os_str().as_bytes().to_vec();
+            let to = to.as_os_str().as_bytes().to_vec();
+            Ok((Bind { from, to, read_only: *read_only }, found.is_dir()))
         };
-        let (mut words_open, mut output_open) = (true, true);
-        let glance = Timespec::try_from(GLANCE).map_err(|error| Error::new(Kind::Failed, wrong()).caused_by(error))?;
-        while words_open || output_open {
-            self.check(began)?;
-            let mut watched = Vec::with_capacity(2);
-            if words_open {
-                watched.push(PollFd::from_borrowed_fd(words.as_fd(), PollFlags::IN));
-            }
-            if output_open {
-                watched.push(PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
-            }
-            match poll(&mut watched, Some(&glance)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(error).context(wrong),
-            }
-            let ready: Vec<bool> = watched.iter().map(|one| !one.revents().is_empty()).collect();
-            drop(watched);
-            if words_open && ready[0] {
-                let count = words.read(&mut buffer).context(wrong)?;
-                words_open = count > 0;
-                told.extend_from_slice(&buffer[..count]);
-            }
-            if output_open && ready.last() == Some(&true) && (ready.len() == 2 || !words_open) {
-                let count = output.read(&mut buffer).context(wrong)?;
-                output_open = count > 0;
-                lines.push(&buffer[..count]);
-            }
-        }
-        Ok(String::from_utf8_lossy(&told).into_owned())
+        self.binds.iter().map(check).collect()
     }
+}
 
-    fn check(&self, began: Instant) -> Result<()> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::Interrupted, "the command in the sandbox was cancelled"));
+/// The tree as an absolute path, if a sandbox can be made of it.
+fn checked_tree(tree: &Path) -> Result<PathBuf> {
+    let shown = tree.display();
+    let tree = fs::absolute(tree)?;
+    match directory(&tree)? {
+        None => Err(Error::new(Kind::NotFound, format!("`{shown}` is not a directory"))),
+        own if own == directory(Path::new("/"))? => {
+            Err(Error::new(Kind::Refused, format!("`{shown}` is this host's own root filesystem")))
         }
-        match self.limit {
-            Some(limit) if began.elapsed() > limit => Err(Error::new(
-                Kind::Limit,
-                format!("the command in the sandbox was killed: it ran longer than {} s", limit.as_secs()),
-            )),
-            _ => Ok(()),
-        }
+        Some(_) => Ok(tree),
     }
 }
 
 /// Which directory this is, if it is one.
 fn directory(path: &Path) -> Result<Option<(u64, u64)>> {
     Ok(fs::metadata(path)?.filter(std::fs::Metadata::is_dir).map(|metadata| (metadata.dev(), metadata.ino())))
-}
-
-/// Takes the output that is left in the pipe.
-fn drain(child: &mut Child, lines: &mut Lines) -> Result<()> {
-    let mut rest = Vec::new();
-    if let Some(output) = child.stderr.as_mut() {
-        output.read_to_end(&mut rest).context(|| "cannot read from the sandbox")?;
-    }
-    lines.push(&rest);
-    Ok(())
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::wire::Bind;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;
 
@@ -39,7 +40,7 @@ type Moment = (i64, u64);
 
 impl StandIns {
     /// Makes what the tree lacks.
-    pub(super) fn make(tree: &std::path::Path, resolver: bool) -> Result<Self> {
+    pub(super) fn make(tree: &std::path::Path, resolver: bool, binds: &[(Bind, bool)]) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(tree, flags, Mode::empty()).context(|| format!("cannot open `{}`", tree.display()))?;
@@ -49,6 +50,9 @@ impl StandIns {
         }
         if resolver {
             stand_ins.resolver()?;
+        }
+        for (bind, is_folder) in binds {
+            stand_ins.place(&bind.to, *is_folder)?;
         }
         if let Some(sbin) = stand_ins.open_folder("usr/sbin")? {
             stand_ins.put(sbin, b"policy-rc.d", Some(POLICY), 0o755)?;
@@ -104,6 +108,18 @@ impl StandIns {
             }
         }
         Err(leads_nowhere())
+    }
+
+    /// Makes sure that there is something at the path to mount on.
+    fn place(&mut self, path: &[u8], is_folder: bool) -> Result<()> {
+        if is_folder {
+            return self.folders(path).map(drop);
+        }
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let (folder, name) = path.split_at(at);
+        let folder = self.folders(folder)?;
+        self.put(folder, name, Some(b""), 0o644)
     }
 
     /// The folder at this path, with those above it, made where they are missing.
