@@ -11,7 +11,7 @@
 //!  8 publish                                   publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
 //!  7 engine  remote                            pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
-//!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
+//!  5 store  pillar  job  disk                  content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · disk images: write, open, boot
 //!  4 oci  sandbox  sign  config  ssh  http     formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up · HTTP client
 //!  3 rootfs  manifest  schedule                entries, ACLs, tar, flatten, walk/unpack · release manifest + patch graph · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
@@ -22,6 +22,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod disk;
 pub mod document;
 pub mod engine;
 pub mod error;

@@ -15,12 +15,16 @@ mod acl;
 mod ansible;
 #[path = "real/archive/mod.rs"]
 mod archive;
+#[path = "real/boot.rs"]
+mod boot;
 #[path = "real/contract.rs"]
 mod contract;
 #[path = "real/daemon.rs"]
 mod daemon;
 #[path = "real/demo.rs"]
 mod demo;
+#[path = "real/disk.rs"]
+mod disk;
 #[path = "real/docker.rs"]
 mod docker;
 #[path = "real/faults.rs"]

@@ -13,6 +13,9 @@ need skopeo=skopeo umoci=umoci podman=podman ctr=containerd docker=docker.io doc
     git=git sshd=openssh-server ssh=openssh-client ssh-keygen=openssh-client minisign=minisign apache2=apache2-bin openssl=openssl \
     zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot busybox=busybox-static dpkg-deb=dpkg jq=jq unshare=util-linux mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs \
     rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd useradd=passwd newuidmap=uidmap pgrep=procps
+    rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd \
+    qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils sfdisk=fdisk grub-mkimage=grub-common mcopy=mtools mkfs.fat=dosfstools mksquashfs=squashfs-tools \
+    /usr/lib/grub/i386-pc/boot.img=grub-pc-bin /usr/lib/grub/x86_64-efi/normal.mod=grub-efi-amd64-bin /usr/share/OVMF/OVMF_CODE_4M.fd=ovmf
 source contrib/make/venv.sh
 export CASTOFF_TEST_VENV
 CASTOFF_TEST_VENV=$(python_environment tests/real/requirements.txt)

@@ -77,6 +77,39 @@ const PROGRAMS: &[Program] = &[
         needed_for: "signing releases with a key file or an agent; verifying them needs nothing",
         package: "openssh-client",
     },
+    Program {
+        name: "mke2fs",
+        version: &[],
+        needed_for: "writing disk images (ext4; debugfs of the same package fills it)",
+        package: "e2fsprogs",
+    },
+    Program {
+        name: "qemu-img",
+        version: &["--version"],
+        needed_for: "writing and opening qcow2 images",
+        package: "qemu-utils",
+    },
+    Program {
+        name: "sfdisk",
+        version: &["--version"],
+        needed_for: "disk images with partitions, written and opened",
+        package: "fdisk",
+    },
+    Program {
+        name: "grub-mkimage",
+        version: &["--version"],
+        needed_for: "disk images that boot by themselves; grub-pc-bin and grub-efi-amd64-bin go with it",
+        package: "grub-common grub-pc-bin grub-efi-amd64-bin",
+    },
+    Program { name: "mkfs.fat", version: &[], needed_for: "disk images that boot by UEFI", package: "dosfstools" },
+    Program { name: "mcopy", version: &["--version"], needed_for: "disk images that boot by UEFI", package: "mtools" },
+    Program { name: "mksquashfs", version: &[], needed_for: "writing squashfs images", package: "squashfs-tools" },
+    Program {
+        name: "qemu-system-x86_64",
+        version: &["--version"],
+        needed_for: "`image.boot`; package ovmf for UEFI",
+        package: "qemu-system-x86",
+    },
 ];
 
 fn doctor(_: &Call, context: &Context) -> Result<Value> {

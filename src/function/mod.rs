@@ -7,6 +7,7 @@
 //! To add a function, add a row to the `FUNCTIONS` of a group; to add a group, add a file and a line in [`GROUPS`].
 
 mod arguments;
+mod boot;
 mod cache;
 mod call;
 mod dispatch;
@@ -46,6 +47,7 @@ use crate::vocab::Value;
 
 /// The table: one group a module of functions.
 const GROUPS: &[&[Function]] = &[
+    boot::FUNCTIONS,
     cache::FUNCTIONS,
     doctor::FUNCTIONS,
     image::FUNCTIONS,

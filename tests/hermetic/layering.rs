@@ -24,6 +24,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("store", 5),
     ("pillar", 5),
     ("job", 5),
+    ("disk", 5),
     ("settings", 6),
     ("engine", 7),
     ("remote", 7),

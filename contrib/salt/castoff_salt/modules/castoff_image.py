@@ -21,6 +21,55 @@ def _call(name, function, given):
     return castoff_module.call(name, function, given, globals())
 
 
+def boot(
+    image, pattern=None, command=None, timeout=600, memory=1024, cpus=2, kernel=None, initrd=None, append=None, uefi=False, ssh=None, user='root', accelerator='auto'
+):
+    """
+    Boot a disk image in a machine of its own and say whether it came up.
+
+    The image is never written: what the guest writes goes with the machine. The serial console (ttyS0) is followed until
+    `pattern` comes; then `command` runs, as root over the console, which must ask for no password, or over ssh. `result` is
+    false when the command fails; an image that does not come up is an error with the last lines of its console. The machine
+    reaches no network. KVM is used where guests really run by it.
+
+        salt-call castoff_image.boot base.qcow2 command='systemctl is-system-running --wait'
+        salt-call castoff_image.boot base.img kernel=vmlinuz initrd=initrd.img timeout=600
+
+    Usage: castoff_image.boot image [pattern=None] [command=None] [timeout=600] [memory=1024] [cpus=2] [kernel=None] [initrd=None] [append=None] [uefi=False] [ssh=None] [user='root'] [accelerator='auto']
+
+    Arguments:
+        image (path)
+            The image file, raw or qcow2.
+        pattern (text, default None)
+            What the console shows once it is up, a regular expression; null: a login prompt
+        command (text, default None)
+            A shell command to run then; null: none
+        timeout (whole number, default 600)
+            Seconds that all of it may take
+        memory (whole number, default 1024)
+            The machine's memory in MiB
+        cpus (whole number, default 2)
+            The machine's processors
+        kernel (path, default None)
+            A kernel to start directly; null: the disk's own boot loader is tried
+        initrd (path, default None)
+            The initial RAM disk of that kernel
+        append (text, default None)
+            What that kernel is told; null: `root=/dev/vda rw console=ttyS0`
+        uefi (boolean, default False)
+            Boot by UEFI, not by BIOS
+        ssh (path, default None)
+            A private key: the command goes over ssh with it; the host key of the throw-away machine is not looked at
+        user (text, default 'root')
+            Who logs in over ssh
+        accelerator (text, default 'auto')
+            `kvm`, `tcg` (emulated), or `auto`: KVM where it works
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("image.boot", boot, locals())
+
+
 def copy(source, destination, compression=None, tmpdir=None, keep_old=True, test=False):
     """
     Copy an image as it is: same layers, same configuration, same image ID.
