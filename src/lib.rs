@@ -12,6 +12,7 @@
 //!  7 engine  remote                            pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job  disk                  content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · disk images: write, open, boot
+//!  5 store  pillar  job  registry              content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · OCI registries
 //!  4 oci  sandbox  sign  config  ssh  http     formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up · HTTP client
 //!  3 rootfs  manifest  schedule                entries, ACLs, tar, flatten, walk/unpack · release manifest + patch graph · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
@@ -36,6 +37,7 @@ pub mod outputter;
 pub mod pillar;
 pub mod progress;
 pub mod publish;
+pub mod registry;
 pub mod release;
 pub mod remote;
 pub mod rootfs;

@@ -29,6 +29,8 @@ mod disk;
 mod docker;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/forest_pull.rs"]
+mod forest_pull;
 #[path = "real/functions.rs"]
 mod functions;
 #[path = "real/functions_images.rs"]
@@ -70,6 +72,10 @@ mod push;
 mod races;
 #[path = "real/readme.rs"]
 mod readme;
+#[path = "real/registry.rs"]
+mod registry;
+#[path = "real/registry_server.rs"]
+mod registry_server;
 #[cfg(all(feature = "sftp", feature = "git"))]
 #[path = "real/release/mod.rs"]
 mod release;

@@ -8,7 +8,7 @@ source contrib/make/engine.sh
 
 [[ $(id -u) == 0 ]] || die "the tests with real parts need root; without root: cargo test --release --test hermetic"
 need_rust
-need skopeo=skopeo umoci=umoci podman=podman ctr=containerd docker=docker.io dockerd=docker.io \
+need skopeo=skopeo umoci=umoci docker-registry=docker-registry htpasswd=apache2-utils podman=podman ctr=containerd docker=docker.io dockerd=docker.io \
     setfacl=acl setfattr=attr setcap=libcap2-bin bsdtar=libarchive-tools mmdebstrap=mmdebstrap tar=tar xz=xz-utils \
     git=git sshd=openssh-server ssh=openssh-client ssh-keygen=openssh-client minisign=minisign apache2=apache2-bin openssl=openssl \
     zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot busybox=busybox-static dpkg-deb=dpkg jq=jq unshare=util-linux mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs \

@@ -17,7 +17,8 @@ use crate::vocab::Value;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The keys whose value is a tree of its own, which need not be known here.
-const TREES: [&str; 4] = ["settings", "release.flavors", "release.targets", SCHEDULES];
+const TREES: [&str; 6] =
+    ["settings", "release.flavors", "release.targets", "registries.mirrors", "registries.insecure", SCHEDULES];
 
 /// The tree whose mistakes are found only when all files are read, and told with their lines all the same.
 const SCHEDULES: &str = "schedules";
@@ -150,6 +151,14 @@ impl<'de> Visitor<'de> for Section<'_> {
             map.next_value_seed(Section { prefix, found: &mut *self.found })?;
         }
         Ok(())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        if !TREES.contains(&self.prefix.as_str()) {
+            return Err(serde::de::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+        }
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        self.value("[]")
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::key::{
     Key, address, at_least_one, boolean, lay_over, maybe, mode, number, path, positive, shown, word_or_none,
 };
-use super::{EngineChoice, LogFormat, OnError, Origin, daemon, notify, parse_size, push, release, schedules, sync};
+use super::{
+    EngineChoice, LogFormat, OnError, Origin, daemon, notify, parse_size, push, registries, release, schedules, sync,
+};
 use crate::document;
 use crate::vocab::{Map, Value};
 
@@ -428,6 +430,10 @@ pub const KEYS: &[Key] = &[
     push::SSH_CONFIGURATION,
     push::BANDWIDTH,
     push::KEEP,
+    registries::MIRRORS,
+    registries::INSECURE,
+    registries::AUTH_FILE,
+    registries::AUTHORITIES,
 ];
 
 fn level(text: &str) -> Result<String, String> {

@@ -15,6 +15,7 @@ mod key;
 mod keys;
 mod notify;
 mod push;
+mod registries;
 mod release;
 mod schedules;
 mod size;
@@ -32,6 +33,7 @@ pub use key::Key;
 pub use keys::KEYS;
 pub use notify::Notify;
 pub use push::Push;
+pub use registries::Registries;
 pub use release::Release;
 pub use schedules::{GRACE, Scheduled, Schedules};
 pub use size::parse_size;
@@ -112,6 +114,8 @@ pub struct Config {
     pub notify: Notify,
     /// How the controller pushes images to hosts.
     pub push: Push,
+    /// How OCI registries are reached.
+    pub registries: Registries,
     origins: Vec<Origin>,
     overrides: Overrides,
 }
@@ -208,6 +212,7 @@ impl Config {
             schedules: Schedules::default(),
             notify: Notify::default(),
             push: Push::default(),
+            registries: Registries::default(),
             origins: vec![Origin::Default; KEYS.len()],
         }
     }

@@ -55,7 +55,7 @@ impl Plan {
 }
 
 /// The steps of the history that belong to the lowest layers; none where the history does not say.
-fn history_of(config: &ImageConfig, layers: usize) -> Vec<HistoryEntry> {
+pub(super) fn history_of(config: &ImageConfig, layers: usize) -> Vec<HistoryEntry> {
     if layers == 0 {
         return Vec::new();
     }

@@ -1,15 +1,16 @@
 //! Copying an image as it is: same layers, same configuration, same ID; a tree becomes an image and the reverse.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::open;
+use super::open::{self, Opened};
 use super::pack::{self, whole_layer};
 use super::report::Report;
 use super::request::PackRequest;
-use super::sink::{self, NewImage, SinkOptions};
+use super::send::Origin;
+use super::sink::{self, NewImage, NewLayer, SinkOptions};
 use super::surroundings::Surroundings;
-use crate::error::{Context as _, Result};
-use crate::oci::Compression;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::oci::{self, Compression, LayerSource};
 use crate::vocab::{Reference, Value};
 
 /// What to copy, where to, and how.
@@ -59,13 +60,20 @@ pub fn copy(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Re
     let opened = open::open(&request.source, None, &scratch, surroundings)?;
     report.source = opened.reference.to_string();
     report.warnings.extend(opened.warnings.iter().cloned());
-    let layers = open::unfold(&opened, &scratch, surroundings)?;
+    report.notes.extend(opened.notes.clone());
     let Some(source) = opened.image() else { return pack::pack(&request.as_pack(), surroundings) };
+    let layers = if matches!(destination, Reference::Registry(_)) {
+        as_stored(&opened, &scratch, surroundings)?
+    } else {
+        let unfolded = open::unfold(&opened, &scratch, surroundings)?;
+        source.layers.iter().zip(&unfolded).map(whole_layer).collect()
+    };
     let config = source.config.clone();
     let image = NewImage {
-        layers: source.layers.iter().zip(&layers).map(whole_layer).collect(),
+        layers,
         config: Box::new(move |_| Ok(config.clone())),
         names: source.names.clone(),
+        origin: Origin::of(&opened.reference, source.manifest.as_ref()),
     };
     report.seconds.begin("write");
     let options = SinkOptions { compression: request.compression, keep_old: request.keep_old };
@@ -74,6 +82,32 @@ pub fn copy(request: &CopyRequest, surroundings: &Surroundings<'_>) -> Result<Re
     report.seconds.end();
     report.wrote(written);
     Ok(report)
+}
+
+/// Layers for a registry, which takes compressed ones as they are: those that nobody has compared with their digests yet
+/// are unfolded for it, the others are not even read.
+pub(super) fn as_stored(
+    opened: &Opened,
+    scratch: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Result<Vec<NewLayer<'static>>> {
+    let mut layers = Vec::new();
+    for (number, layer) in opened.layers().iter().enumerate() {
+        let is_sure = layer.verified && layer.blob.is_some() && layer.compression != Compression::None;
+        layers.push(if is_sure {
+            let shown = layer.diff_id;
+            let unread = move |_: &mut dyn std::io::Write| {
+                Err(Error::new(Kind::Failed, format!("layer `{shown}` was not taken as it is stored")))
+            };
+            NewLayer { size: layer.content.size(), stored: Some(layer.clone()), write: Box::new(unread) }
+        } else {
+            let unfolded = oci::open_layer(layer, scratch, &surroundings.spool_limits(), surroundings.progress)
+                .context(|| open::at_layer(opened, number, layer))?;
+            let sure = LayerSource { verified: unfolded.verified, ..layer.clone() };
+            whole_layer((&sure, &unfolded))
+        });
+    }
+    Ok(layers)
 }
 
 /// What copying would do, without doing it.

@@ -22,6 +22,7 @@ pub fn inspect(
     let opened = open::open(reference, None, &scratch, surroundings)?;
     let mut map = Map::new();
     map.insert("reference".into(), opened.reference.to_string().into());
+    map.extend(opened.notes.clone());
     if let Content::Image(image) = &opened.content {
         map.insert("image_id".into(), image.config_digest.to_string().into());
         map.insert("names".into(), Value::list(image.names.iter().map(ToString::to_string)));

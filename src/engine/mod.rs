@@ -1,14 +1,18 @@
 //! Images wherever they live, and the one pipeline that moves them: the Docker engine, the embedded store, archives,
-//! layouts, directories, tars, LXC containers.
+//! layouts, registries, directories, tars, LXC containers.
 //!
 //! A source is opened ([`open`]), its layers are scanned and merged ([`merge`]), the result streams once into a sink
 //! ([`sink`]). Packing never unpacks, never starts a container and needs no root. Knows no plans, settings, publishers.
 
 pub mod acls;
 pub mod adopt;
+pub mod bundle;
 pub mod configuration;
 pub mod copy;
 pub mod docker;
+pub mod extract;
+mod extracted;
+mod fetch;
 pub mod inspect;
 pub mod inventory;
 pub mod lxc;
@@ -18,6 +22,7 @@ pub mod pack;
 pub mod rebuild;
 pub mod report;
 pub mod request;
+pub mod send;
 pub mod sink;
 pub mod surroundings;
 pub mod tree_sink;

@@ -75,6 +75,7 @@ fn open_resolved(
 ) -> Result<Opened> {
     let limits = surroundings.spool_limits();
     let mut served_by = None;
+    let mut notes = Map::new();
     let content = match &reference {
         Reference::Store(image) => {
             let store = surroundings.store()?;
@@ -92,8 +93,11 @@ fn open_resolved(
         Reference::OciArchive { file, tag } => {
             image_of(oci::open_oci_archive(file, tag.as_deref(), scratch, &limits, surroundings.progress)?)
         }
-        Reference::Registry(_) => {
-            return Err(no_registry());
+        Reference::Registry(name) => {
+            let found = super::fetch::fetch(name, surroundings)?;
+            notes.insert("digest".into(), found.digest.to_string().into());
+            notes.insert("fetched_bytes".into(), found.bytes.into());
+            image_of(found.source)
         }
         Reference::Dir(path) => return open_directory(path, idmap, reference.clone(), surroundings),
         Reference::Tar(path) => Content::Tree(open_tar(path, scratch, surroundings)?),
@@ -105,7 +109,7 @@ fn open_resolved(
         Content::Image(image) => image.notes.clone(),
         Content::Tree(_) => Vec::new(),
     };
-    Ok(Opened { reference, served_by, content, left_out: Vec::new(), warnings, notes: Map::new() })
+    Ok(Opened { reference, served_by, content, left_out: Vec::new(), warnings, notes })
 }
 
 fn image_of(image: ImageSource) -> Content {
@@ -257,7 +261,7 @@ pub fn must_exist(reference: &Reference, surroundings: &Surroundings<'_>) -> Res
             true
         }
         Reference::Dir(path) => host::fs::exists(path)? && host::fs::list(path).map(|_| true)?,
-        Reference::Registry(_) => return Err(no_registry()),
+        Reference::Registry(name) => super::fetch::must_exist(name, surroundings).map(|()| true)?,
         Reference::Default(_) => true,
     };
     if there {
@@ -285,11 +289,6 @@ pub fn state_of(destination: &Reference, image: Option<&str>) -> Result<String> 
         None if is_there => ", replacing that file".to_owned(),
         None => String::new(),
     })
-}
-
-fn no_registry() -> Error {
-    Error::new(Kind::Unsupported, "this version of castoff does not pull from registries")
-        .hint("fetch it first: `skopeo copy docker://… oci:DIR:TAG`, then use `oci:DIR:TAG`")
 }
 
 /// The ID of the image a resolved name means now; none for places that are not engines.

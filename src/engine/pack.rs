@@ -7,6 +7,7 @@ use super::merge::{Merged, merge};
 use super::open::{self, Opened};
 use super::report::Report;
 use super::request::{LayerCount, PackRequest};
+use super::send::Origin;
 use super::sink::{self, NewImage, NewLayer, SinkOptions};
 use super::surroundings::Surroundings;
 use super::{configuration, tree_sink};
@@ -118,7 +119,8 @@ impl Prepared {
         }
         let notes = plan.notes.clone();
         let names = opened.image().map(|image| image.names.clone()).unwrap_or_default();
-        let image = NewImage { layers, config: Box::new(move |diff_ids| plan.config(diff_ids)), names };
+        let origin = Origin::of(&opened.reference, None);
+        let image = NewImage { layers, config: Box::new(move |diff_ids| plan.config(diff_ids)), names, origin };
         let options = SinkOptions { compression: request.compression, keep_old: request.keep_old };
         let written = sink::write(&self.destination, &image, options, surroundings)
             .context(|| format!("cannot write `{}`", self.destination))?;

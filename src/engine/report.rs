@@ -77,6 +77,8 @@ pub struct Written {
     pub bytes: u64,
     /// What became of the image that had the name.
     pub previous: Previous,
+    /// Facts that belong to one kind of destination.
+    pub notes: Map,
 }
 
 /// The result of packing or copying one image.
@@ -156,6 +158,7 @@ impl Report {
         self.names = written.names;
         self.bytes_out = written.bytes;
         self.previous = written.previous;
+        self.notes.extend(written.notes);
     }
 
     /// The report as functions return it.

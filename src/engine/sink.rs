@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::docker::Docker;
 use super::report::{Previous, Written};
+use super::send::{Origin, Sender};
 use super::surroundings::Surroundings;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
@@ -17,8 +18,9 @@ use crate::oci::{
     StreamWriter, WrittenLayer,
 };
 use crate::progress::{Progress, Stage, Unit};
+use crate::registry::RegistryName;
 use crate::store::ImageWriter;
-use crate::vocab::{DiffId, Digest, EngineImage, ImageName, Reference};
+use crate::vocab::{DiffId, Digest, EngineImage, ImageName, Map, Reference, Value};
 
 /// What a sink is given to write.
 pub struct NewImage<'a> {
@@ -28,6 +30,8 @@ pub struct NewImage<'a> {
     pub config: ConfigMaker<'a>,
     /// The names of the source, for destinations that keep them.
     pub names: Vec<ImageName>,
+    /// Where the image comes from, where it is a copy of one.
+    pub origin: Origin,
 }
 
 /// Makes an image configuration of the layers that were written.
@@ -59,10 +63,10 @@ pub struct SinkOptions {
 pub fn check(destination: &Reference) -> Result<()> {
     let unfit = |why: &str| Err(Error::new(Kind::Usage, format!("`{destination}` cannot be a destination: {why}")));
     match destination {
-        Reference::Registry(_) => {
-            Err(Error::new(Kind::Unsupported, "this version of castoff does not push to registries")
-                .hint("write `oci:DIR:TAG` and push it with `skopeo copy`"))
-        }
+        Reference::Registry(name) => match name.parse::<RegistryName>()?.tag() {
+            Some(_) => Ok(()),
+            None => unfit("a digest is not a name that can be given"),
+        },
         Reference::Store(EngineImage::Id(_))
         | Reference::DockerDaemon(EngineImage::Id(_))
         | Reference::Default(EngineImage::Id(_)) => unfit("an image ID is not a name that can be given"),
@@ -125,6 +129,7 @@ pub fn write(
             to_archive(file, &ArchiveNames { names, reference: tag.clone() }, image, options, progress)
         }
         Reference::Oci { directory, tag } => to_layout(directory, tag.as_deref(), image, options, progress),
+        Reference::Registry(name) => to_registry(name, image, options, surroundings),
         other => Err(Error::new(Kind::Failed, format!("`{other}` is not an image destination"))),
     }
 }
@@ -162,6 +167,12 @@ impl<W: Write> Place for StreamWriter<W> {}
 impl Place for ImageWriter<'_> {
     fn adopt(&mut self, layer: &LayerSource) -> Result<bool> {
         ImageWriter::adopt(self, layer)
+    }
+}
+
+impl Place for Sender<'_> {
+    fn adopt(&mut self, layer: &LayerSource) -> Result<bool> {
+        Sender::adopt(self, layer)
     }
 }
 
@@ -205,7 +216,8 @@ fn expect(layer: &NewLayer<'_>, written: &WrittenLayer) -> Result<()> {
 }
 
 fn written(put: &Put, names: Vec<String>, previous: Previous) -> Written {
-    Written { id: put.config.digest(), bytes: put.bytes, layers: put.config.diff_ids().to_vec(), names, previous }
+    let (id, layers) = (put.config.digest(), put.config.diff_ids().to_vec());
+    Written { id, bytes: put.bytes, layers, names, previous, notes: Map::new() }
 }
 
 fn to_store(
@@ -255,6 +267,22 @@ fn to_layout(
     let put = put(image, &mut writer, progress)?;
     writer.finish(&put.config, tag, None)?;
     Ok(written(&put, tag.iter().map(ToString::to_string).collect(), Previous::None))
+}
+
+fn to_registry(
+    name: &str,
+    image: &NewImage<'_>,
+    options: SinkOptions,
+    surroundings: &Surroundings<'_>,
+) -> Result<Written> {
+    let mut sender = Sender::new(name, image, options, surroundings)?;
+    let put = put(image, &mut sender, surroundings.progress)?;
+    let (digest, told) = sender.finish(&put.config, image.origin.manifest.as_ref())?;
+    let mut done = written(&put, vec![name.to_owned()], Previous::None);
+    done.bytes = told.sent;
+    done.notes.insert("digest".into(), digest.to_string().into());
+    done.notes.insert("blobs".into(), Value::map([("there", told.there), ("mounted", told.mounted)]));
+    Ok(done)
 }
 
 fn to_engine(

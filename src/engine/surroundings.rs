@@ -7,7 +7,7 @@ use crate::config::{Config, EngineChoice};
 use crate::engine::docker::Docker;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host;
-use crate::oci::SpoolLimits;
+use crate::oci::{Platform, SpoolLimits};
 use crate::progress::Progress;
 use crate::rootfs::Limits;
 use crate::store::Store;
@@ -19,6 +19,8 @@ pub struct Surroundings<'a> {
     pub config: &'a Config,
     /// Who hears of progress.
     pub progress: &'a Progress,
+    /// Which image is meant where a name has several; none: this host's.
+    pub platform: Option<Platform>,
     store: OnceCell<Store>,
     docker: OnceCell<Docker>,
 }
@@ -26,7 +28,13 @@ pub struct Surroundings<'a> {
 impl<'a> Surroundings<'a> {
     /// Surroundings in which nothing is opened yet.
     pub fn new(config: &'a Config, progress: &'a Progress) -> Self {
-        Self { config, progress, store: OnceCell::new(), docker: OnceCell::new() }
+        Self { config, progress, platform: None, store: OnceCell::new(), docker: OnceCell::new() }
+    }
+
+    /// The same, for images of this platform.
+    #[must_use]
+    pub fn for_platform(self, platform: Option<Platform>) -> Self {
+        Self { platform, ..self }
     }
 
     /// The embedded store, opened (and its leftovers swept) at the first call.

@@ -68,7 +68,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "skopeo",
         version: &["--version"],
-        needed_for: "sending an image of the store to a registry: `oci:` is its word for a layout folder",
+        needed_for: "`skopeo login`, which stores a registry's password; castoff itself talks to registries",
         package: "skopeo",
     },
     Program {

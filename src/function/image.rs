@@ -1,5 +1,6 @@
 //! `image.*`: pack, verify, inspect, copy, list, remove, gc; every image argument takes any reference.
 
+use super::forest_pull::{self, PLATFORM};
 use super::{Accepts, Argument, Call, Context, Default, Function};
 use crate::engine::{self, LayerCount, PackRequest, Surroundings, adopt};
 use crate::error::{Error, Kind, Result};
@@ -139,6 +140,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
                 "List every entry of the merged tree as well",
             ),
             TMPDIR,
+            PLATFORM,
         ],
         inspect,
     )
@@ -152,6 +154,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             COMPRESSION,
             TMPDIR,
             KEEP_OLD,
+            PLATFORM,
         ],
         copy,
     )
@@ -268,13 +271,13 @@ fn verify(call: &Call, context: &Context) -> Result<Value> {
 }
 
 fn inspect(call: &Call, context: &Context) -> Result<Value> {
-    let surroundings = Surroundings::new(&context.config, &context.progress);
+    let surroundings = forest_pull::surroundings(call, context)?;
     let tmpdir = call.maybe_path("tmpdir");
     engine::inspect::inspect(&call.reference("image")?, call.boolean("entries"), tmpdir.as_deref(), &surroundings)
 }
 
 fn copy(call: &Call, context: &Context) -> Result<Value> {
-    let surroundings = Surroundings::new(&context.config, &context.progress);
+    let surroundings = forest_pull::surroundings(call, context)?;
     let request = engine::copy::CopyRequest {
         source: call.reference("source")?,
         destination: call.reference("destination")?,

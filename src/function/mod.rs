@@ -13,6 +13,7 @@ mod call;
 mod dispatch;
 mod doctor;
 mod due;
+mod forest_pull;
 mod image;
 mod job;
 mod long;
@@ -50,6 +51,7 @@ const GROUPS: &[&[Function]] = &[
     boot::FUNCTIONS,
     cache::FUNCTIONS,
     doctor::FUNCTIONS,
+    forest_pull::FUNCTIONS,
     image::FUNCTIONS,
     job::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,

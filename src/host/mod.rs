@@ -1,7 +1,7 @@
 //! The one door to the machine: files, processes, the clock, chance, the environment, named fault points.
 //!
 //! Every error here names the path or the command. Nothing outside this room (and `rootfs::walk`, `rootfs::unpack`,
-//! `oci::distribution`) touches the world.
+//! `http`) touches the world.
 
 pub mod abilities;
 pub mod clock;

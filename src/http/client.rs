@@ -46,6 +46,11 @@ impl Head {
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+
+    /// The texts of a header that may stand there several times.
+    pub fn all(&self, name: &HeaderName) -> Vec<&str> {
+        self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+    }
 }
 
 /// What came back.
@@ -57,6 +62,7 @@ pub struct Answer {
     pub length: Option<u64>,
     /// The body, cut at 64 KiB.
     pub body: Vec<u8>,
+    headers: HeaderMap,
 }
 
 /// Requests to one server.
@@ -290,8 +296,8 @@ impl Client {
 
 impl Head {
     fn of<B>(response: &Response<B>) -> Self {
-        let Answer { status, length, .. } = Answer::of(response);
-        Self { status, length, headers: response.headers().clone() }
+        let Answer { status, length, headers, .. } = Answer::of(response);
+        Self { status, length, headers }
     }
 }
 
@@ -299,6 +305,11 @@ impl Answer {
     fn of<B>(response: &Response<B>) -> Self {
         let length = response.headers().get("content-length");
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { status: response.status(), length, body: Vec::new() }
+        Self { status: response.status(), length, body: Vec::new(), headers: response.headers().clone() }
+    }
+
+    /// What the answer began with, and its body.
+    pub fn into_parts(self) -> (Head, Vec<u8>) {
+        (Head { status: self.status, length: self.length, headers: self.headers }, self.body)
     }
 }

@@ -266,7 +266,8 @@ fn image(files: &ArchiveFiles, saved: &Saved) -> Result<ImageSource> {
             None => notes.push(format!("left out the name `{text}`, which is no image name")),
         }
     }
-    Ok(ImageSource { platform: config.platform().clone(), config, config_digest: id, names, layers, notes })
+    let platform = config.platform().clone();
+    Ok(ImageSource { platform, config, config_digest: id, names, layers, manifest: None, notes })
 }
 
 fn missing(saved: &Saved, path: &str, diff_id: DiffId, place: &str) -> Error {

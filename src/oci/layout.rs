@@ -9,7 +9,7 @@ use super::config::ImageConfig;
 use super::json;
 use super::manifest::{CONTAINERD_NAME, Descriptor, Index, Manifest, Platform, REF_NAME, media_type};
 use super::paths::blob_name;
-use super::source::{ImageSource, LayerSource};
+use super::source::{ImageSource, LayerSource, OwnManifest};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::rootfs::{FileRegion, ReadAt as _};
 use crate::vocab::{Digest, ImageName};
@@ -257,6 +257,7 @@ pub(crate) fn image_of(files: &dyn Files, descriptor: &Descriptor) -> Result<Ima
     Ok(ImageSource {
         config_digest: manifest.config.digest,
         names: names_of(descriptor),
+        manifest: Some(OwnManifest { media_type: descriptor.media_type.clone(), bytes }),
         platform: config.platform().clone(),
         config,
         layers,

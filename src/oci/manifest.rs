@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Kind, Result};
 use crate::vocab::Digest;
 
 /// The media types of image parts.
@@ -142,6 +143,34 @@ impl Platform {
             _ => true,
         };
         self.os == offered.os && self.architecture == offered.architecture && same_variant
+    }
+}
+
+impl std::str::FromStr for Platform {
+    type Err = Error;
+
+    /// `OS/ARCHITECTURE[/VARIANT]`; an architecture alone is Linux on it.
+    fn from_str(text: &str) -> Result<Self> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_word = |part: &&str| {
+            !part.is_empty()
+                && part.len() < 64
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        let of = |os: &str, architecture: &str, variant: Option<&str>| Self {
+            architecture: architecture.to_owned(),
+            os: os.to_owned(),
+            variant: variant.map(str::to_owned),
+        };
+        match parts[..] {
+            _ if !parts.iter().all(is_word) => {}
+            [architecture] => return Ok(of("linux", architecture, None)),
+            [os, architecture] => return Ok(of(os, architecture, None)),
+            [os, architecture, variant] => return Ok(of(os, architecture, Some(variant))),
+            _ => {}
+        }
+        Err(Error::new(Kind::Usage, format!("`{}` is not a platform", text.escape_debug()))
+            .hint("platforms look like `linux/amd64` or `linux/arm/v7`"))
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) use open::Directory;
 pub use open::{open_layout, open_layout_for};
 pub(crate) use sink::require_size;
 pub use sink::{LayerSink, copy_layer};
-pub use source::{ImageSource, LayerSource, OpenedLayer, open_bare, open_bare_file, open_layer, scan_verified};
+pub use source::{
+    ImageSource, LayerSource, OpenedLayer, OwnManifest, open_bare, open_bare_file, open_layer, scan_verified,
+};
+pub(crate) use spool::HoleWriter;
 pub use spool::{SpoolLimits, unfolded_digest};
 pub use stream_writer::StreamWriter;

@@ -25,10 +25,21 @@ pub struct ImageSource {
     pub names: Vec<ImageName>,
     /// Its layers, bottom first; as many as the configuration has diff IDs.
     pub layers: Vec<LayerSource>,
+    /// Its manifest as it is kept, where it has one.
+    pub manifest: Option<OwnManifest>,
     /// The platform it is for.
     pub platform: Platform,
     /// What a person should be told: which platform was chosen, which names could not be read.
     pub notes: Vec<String>,
+}
+
+/// A manifest, byte for byte: whoever copies an image as it is copies this too, and the digest stays.
+#[derive(Clone, Debug)]
+pub struct OwnManifest {
+    /// What it is.
+    pub media_type: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// A layer as it is stored.

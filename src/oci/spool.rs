@@ -223,7 +223,7 @@ impl<R: BufRead> Read for Watched<R> {
 }
 
 /// Writes to a fresh file and leaves holes where 4 KiB blocks are zero.
-struct HoleWriter {
+pub(crate) struct HoleWriter {
     file: Arc<File>,
     offset: u64,
 }
@@ -231,12 +231,13 @@ struct HoleWriter {
 const BLOCK: usize = 4096;
 
 impl HoleWriter {
-    fn new(file: Arc<File>) -> Self {
+    /// A writer at the start of a file that is empty.
+    pub(crate) fn new(file: Arc<File>) -> Self {
         Self { file, offset: 0 }
     }
 
     /// Gives the file its length, which a hole at the end has not.
-    fn close(self, size: u64) -> Result<()> {
+    pub(crate) fn close(self, size: u64) -> Result<()> {
         self.file.set_len(size).context(|| "cannot set the length of unfolded content")
     }
 }

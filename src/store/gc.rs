@@ -52,6 +52,7 @@ impl Store {
         let _lock = self.exclusive()?;
         if !dry_run {
             self.sweep()?;
+            super::part::sweep(&self.own("parts"), std::time::Duration::ZERO)?;
         }
         let leased = lease::living(&self.own("leases"))?;
         let mut index = self.read_index()?;

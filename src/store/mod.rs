@@ -9,6 +9,7 @@
 //!   castoff/
 //!     lock                        flock: exclusive to change index.json or remove blobs, shared to add or open blobs
 //!     tmp/.castoff-PID-N.tmp      blobs being written, locked by their writers; swept when a writer is dead
+//!     parts/HEX                   a blob that has arrived so far, locked by whom it comes to; gone with the next `image.gc`
 //!     leases/PID-N                digests a writer is about to point to, locked by it; void when it is dead
 //!     records/HEX                 the ID of the image that the inputs with this digest gave
 //! ```
@@ -19,6 +20,7 @@
 mod gc;
 mod images;
 mod lease;
+mod part;
 mod records;
 mod verify;
 mod writer;
@@ -27,6 +29,7 @@ use std::path::{Path, PathBuf};
 
 pub use gc::GcReport;
 pub use images::StoredImage;
+pub use part::{BlobPart, FetchedFrom};
 pub use verify::{Mismatch, VerifyReport};
 pub use writer::{ImageWriter, StoredAs};
 
@@ -66,6 +69,7 @@ impl Store {
         let blobs = BlobFolder::create(root, &own.join("tmp"), FOLDER_MODE, FILE_MODE)?;
         fs::create_dir_all(&own.join("leases"), FOLDER_MODE)?;
         fs::create_dir_all(&own.join("records"), FOLDER_MODE)?;
+        fs::create_dir_all(&own.join("parts"), FOLDER_MODE)?;
         let store = Self { root: root.to_owned(), blobs };
         if !fs::exists(&root.join("index.json"))? {
             let _lock = store.exclusive()?;
@@ -235,6 +239,7 @@ impl Store {
         fs::sweep(&self.own("tmp"))?;
         fs::sweep(&self.root)?;
         fs::sweep(&self.own("records"))?;
+        part::sweep(&self.own("parts"), part::PATIENCE)?;
         lease::living(&self.own("leases"))?;
         Ok(())
     }

@@ -13,10 +13,10 @@ use crate::vocab::{DiffId, Digest, ImageName};
 
 /// An image on its way into the store; what it has written is leased until it is dropped.
 pub struct ImageWriter<'store> {
-    store: &'store Store,
-    lease: Lease,
+    pub(super) store: &'store Store,
+    pub(super) lease: Lease,
     compression: Compression,
-    layers: Vec<(DiffId, Descriptor)>,
+    pub(super) layers: Vec<(DiffId, Descriptor)>,
 }
 
 /// An image that is in the store.
@@ -80,7 +80,18 @@ impl ImageWriter<'_> {
         }
         let layers = std::mem::take(&mut self.layers).into_iter().map(|(_, descriptor)| descriptor).collect();
         let (manifest, descriptor) = manifest_of(config, layers)?;
-        for bytes in [config.bytes(), &manifest] {
+        self.publish(config, &manifest, &descriptor, names)
+    }
+
+    /// Configuration and manifest, then the names.
+    pub(super) fn publish(
+        mut self,
+        config: &ImageConfig,
+        manifest: &[u8],
+        descriptor: &Descriptor,
+        names: &[ImageName],
+    ) -> Result<StoredAs> {
+        for bytes in [config.bytes(), manifest] {
             let staged = BlobFolder::stage_bytes(self.temporary()?, bytes)?;
             self.keep(staged)?;
         }
@@ -89,10 +100,10 @@ impl ImageWriter<'_> {
         let mut index = self.store.read_index()?;
         let mut previous = Vec::new();
         for name in names {
-            previous.extend(self.store.point(&mut index, &descriptor, name)?.map(|before| (name.clone(), before)));
+            previous.extend(self.store.point(&mut index, descriptor, name)?.map(|before| (name.clone(), before)));
         }
         if names.is_empty() && !index.manifests.iter().any(|other| other.digest == descriptor.digest) {
-            index.manifests.push(untagged(&descriptor));
+            index.manifests.push(untagged(descriptor));
         }
         self.store.write_index(&index)?;
         fault::point("store.image.after-index");

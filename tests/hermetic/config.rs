@@ -103,3 +103,23 @@ fn sizes_are_what_people_write() {
         assert!(parse_size(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn registries_are_lists_and_maps_in_a_file_and_texts_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "registries:\n  mirrors: {Docker.io: [https://m.example/hub, http://127.0.0.1:5000]}\n  insecure: [127.0.0.1:5000, '[::1]:5000']\n";
+    let config = load(&written(&folder, "castoff.yaml", text), &[]).unwrap();
+    assert_eq!(config.registries.mirrors["docker.io"], ["https://m.example/hub", "http://127.0.0.1:5000"]);
+    assert_eq!(config.registries.insecure, ["127.0.0.1:5000", "[::1]:5000"]);
+    let empty = written(&folder, "empty.yaml", "");
+    for (flag, expected) in [("a.example, b.example:5000", 2), ("[::1]:5000", 1), ("[a.example]", 1), ("none", 0)] {
+        let config = load(&empty, &[("registries.insecure", flag)]).unwrap();
+        assert_eq!(config.registries.insecure.len(), expected, "{flag}: {:?}", config.registries.insecure);
+    }
+    for bad in
+        ["registries.mirrors: [a]\n", "registries.mirrors: {a.example: [m.example]}\n", "registries.insecure: {a: 1}\n"]
+    {
+        let told = load(&written(&folder, "bad.yaml", bad), &[]).unwrap_err();
+        assert!(told.contains("registries."), "{bad}: {told}");
+    }
+}

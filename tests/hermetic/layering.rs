@@ -25,6 +25,7 @@ const ROOMS: &[(&str, u8)] = &[
     ("pillar", 5),
     ("job", 5),
     ("disk", 5),
+    ("registry", 5),
     ("settings", 6),
     ("engine", 7),
     ("remote", 7),

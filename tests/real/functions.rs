@@ -206,7 +206,7 @@ fn what_is_not_there_or_not_readable_fails_and_a_test_says_so_too() {
         &["image.pack", &format!("dir:{tree}"), "a:1", "tmpdir=/nonexistent"],
         &["image.pack", &format!("dir:{tree}"), "a:1", "changes=['NONSENSE x']"],
         &["image.pack", &format!("dir:{tree}")],
-        &["image.pack", &format!("dir:{tree}"), "docker://example.org/a:1"],
+        &["image.pack", &format!("dir:{tree}"), "docker://example.org/a@1"],
         &["image.copy", "tar:/nonexistent/root.tar", "a:1"],
         &["image.remove", "nosuchimage"],
         &["image.remove", &format!("dir:{tree}")],

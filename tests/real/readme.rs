@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{self, Castoff, DockerImage, docker_host, program, succeed};
+use crate::registry_server::Server;
 
 /// A command and the output the text shows for it.
 pub(crate) struct Example {
@@ -41,7 +42,7 @@ pub(crate) fn examples_of(file: &str, fence: &str) -> Vec<Example> {
     found
 }
 
-/// What the examples take for granted: the sample image database, a root filesystem, an LXC container, an image with layers, also in the engine.
+/// What the examples take for granted: the sample image database, a root filesystem, an LXC container, an image with layers, also in the engine, a disk image.
 fn prepare(folder: &Path) {
     let script = r#"
         mkdir -p rootfs/bin rootfs/etc rootfs/srv/shared lxc/web/rootfs/etc lxc/web/rootfs/sbin upper/srv
@@ -68,6 +69,8 @@ with tarfile.open("layered.tar", "w") as archive:
     for name in ["1.tar", "2.tar", "config.json", "manifest.json"]:
         archive.add(name)
 END
+        mkdir -p vm/images
+        truncate -s 8M vm/images/base.qcow2
         docker load -q -i layered.tar
     "#;
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("pillar");
@@ -86,6 +89,8 @@ fn every_example_of_the_readme_runs_and_prints_what_it_shows() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_castoff"), folder.join("castoff")).unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     program("skopeo");
+    program("jq");
+    let registry = Server::registry(&folder.join("registry"), "");
     let examples = examples("console");
     assert!(examples.len() > 15, "{} examples were found", examples.len());
     for example in examples {
@@ -95,6 +100,7 @@ fn every_example_of_the_readme_runs_and_prints_what_it_shows() {
         shell.args(["-euc", &example.command]).current_dir(folder);
         shell.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shell.env("PATH", &path).env("CASTOFF_LXC_PATH", folder.join("lxc"));
+        shell.env("REGISTRY", format!("127.0.0.1:{}", registry.port));
         let printed = succeed(&mut shell);
         if !example.output.is_empty() {
             assert_eq!(printed, example.output, "README.md shows another output of `{}`", example.command);

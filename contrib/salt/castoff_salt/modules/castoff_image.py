@@ -71,6 +71,7 @@ def boot(
 
 
 def copy(source, destination, compression=None, tmpdir=None, keep_old=True, test=False):
+def copy(source, destination, compression=None, tmpdir=None, keep_old=True, platform=None, test=False):
     """
     Copy an image as it is: same layers, same configuration, same image ID.
 
@@ -78,7 +79,7 @@ def copy(source, destination, compression=None, tmpdir=None, keep_old=True, test
 
         salt-call castoff_image.copy docker-daemon:group/name:1 oci:layout:1
 
-    Usage: castoff_image.copy source destination [compression=None] [tmpdir=None] [keep_old=True] [test=False]
+    Usage: castoff_image.copy source destination [compression=None] [tmpdir=None] [keep_old=True] [platform=None] [test=False]
 
     Arguments:
         source (image reference)
@@ -91,6 +92,8 @@ def copy(source, destination, compression=None, tmpdir=None, keep_old=True, test
             Existing folder for compressed layers and engine streams while they are read; default: below the state folder
         keep_old (boolean, default True)
             Keep the image that loses the name until image.gc; False removes it once the new one is confirmed
+        platform (text, default None)
+            Platform as `linux/arm64`, where a registry has several; null: this host's
         test (boolean, default False)
             Only say what would be done.
 
@@ -120,13 +123,13 @@ def gc(max_size=None, keep=None, test=False):
     return _call("image.gc", gc, locals())
 
 
-def inspect(image, entries=False, tmpdir=None):
+def inspect(image, entries=False, tmpdir=None, platform=None):
     """
     Show an image: configuration, layers, names, and what its merged tree holds.
 
         salt-call castoff_image.inspect store:group/name:1
 
-    Usage: castoff_image.inspect image [entries=False] [tmpdir=None]
+    Usage: castoff_image.inspect image [entries=False] [tmpdir=None] [platform=None]
 
     Arguments:
         image (image reference)
@@ -135,6 +138,8 @@ def inspect(image, entries=False, tmpdir=None):
             List every entry of the merged tree as well
         tmpdir (path, default None)
             Existing folder for compressed layers and engine streams while they are read; default: below the state folder
+        platform (text, default None)
+            Platform as `linux/arm64`, where a registry has several; null: this host's
 
     Can take long: the daemon makes a job of it (see job.show).
     """
