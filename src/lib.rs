@@ -13,6 +13,9 @@
 //!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
 //!  5 store  pillar  job  disk                  content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · disk images: write, open, boot
 //!  5 store  pillar  job  registry              content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · OCI registries
+//!  7 engine  remote  front                     pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere · users' files become plans (pure)
+//!  6 settings  plan                            image settings: defaults, layers, membership, derived keys (pure bar its cached front) · plans, identities, explained (pure)
+//!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
 //!  4 oci  sandbox  sign  config  ssh  http     formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up · HTTP client
 //!  3 rootfs  manifest  schedule                entries, ACLs, tar, flatten, walk/unpack · release manifest + patch graph · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events
@@ -20,6 +23,7 @@
 //!  0 error                                     Error, Kind, hint
 //! ```
 
+pub mod build;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -27,6 +31,7 @@ pub mod disk;
 pub mod document;
 pub mod engine;
 pub mod error;
+pub mod front;
 pub mod function;
 pub mod host;
 pub mod http;
@@ -35,6 +40,7 @@ pub mod manifest;
 pub mod oci;
 pub mod outputter;
 pub mod pillar;
+pub mod plan;
 pub mod progress;
 pub mod publish;
 pub mod registry;

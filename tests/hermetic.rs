@@ -28,6 +28,10 @@ mod docker_client;
 mod doctor;
 #[path = "hermetic/document.rs"]
 mod document;
+#[path = "hermetic/forest.rs"]
+mod forest;
+#[path = "hermetic/forest_doors.rs"]
+mod forest_doors;
 #[path = "hermetic/idmap.rs"]
 mod idmap;
 #[path = "hermetic/image_archives.rs"]
@@ -64,6 +68,8 @@ mod pillar_cache;
 mod pillar_scale;
 #[path = "hermetic/pillar_sources.rs"]
 mod pillar_sources;
+#[path = "hermetic/plan.rs"]
+mod plan;
 #[path = "shared/ports.rs"]
 mod ports;
 #[path = "hermetic/readme.rs"]

@@ -19,11 +19,13 @@ import textwrap
 #: or may become one, it has castoff's in front. `test` is castoff's double of Salt's and stays away.
 MODULES = {
     "forest": ("castoff_forest", "castoff's forests: disk images out of OCI images and into them"),
+    "forest": ("castoff_forest", "castoff's images of virtual machines: build a forest of them, look at it"),
     "image": ("castoff_image", "castoff's images: pack, verify, inspect, copy, list, remove"),
     "job": ("castoff_job", "castoff's jobs: what works, what worked, with its events and results"),
     "mc_cloud_images": ("mc_cloud_images", "Image settings and images, under the names of makina-states, by castoff"),
     "mc_cloud_lxc": ("mc_cloud_lxc", "Reference containers of images, under the names of makina-states, by castoff"),
     "mc_lxc": ("mc_lxc", "Images of LXC containers on compute nodes, under the names of makina-states, by castoff"),
+    "plan": ("castoff_plan", "castoff's plans: what is to be done for an image, what of it is there already and why not"),
     "release": ("castoff_release", "castoff's releases: from a container to an archive with its hashes"),
     "schedule": ("castoff_schedule", "castoff's schedules: what runs when, how it ended, running it now"),
     "settings": ("castoff_settings", "castoff's image settings: where each value came from, what is cached"),

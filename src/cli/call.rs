@@ -201,11 +201,11 @@ fn with_hint(problem: &str, hint: Option<String>) -> String {
 }
 
 /// Who listens to progress at this verbosity.
-fn listener(verbosity: Verbosity) -> Arc<dyn Sink> {
+pub(super) fn listener(verbosity: Verbosity) -> Arc<dyn Sink> {
     if verbosity < Verbosity::Normal { Arc::new(Silent) } else { Arc::new(progress::on_stderr(verbosity)) }
 }
 
-fn verbosity(level: Option<&str>) -> Result<Verbosity> {
+pub(super) fn verbosity(level: Option<&str>) -> Result<Verbosity> {
     let (word, told_by) = match level {
         Some(level) => (level.to_owned(), "-l"),
         None => match host::environment::text("CASTOFF_LOG")? {

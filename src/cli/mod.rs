@@ -8,6 +8,7 @@ mod client;
 mod complete;
 mod job;
 mod logs;
+mod lvh;
 mod options;
 mod output;
 mod pillar;
@@ -33,7 +34,7 @@ pub type Daemon = fn(&Overrides) -> Result<u8>;
 /// Runs the command line of this process.
 pub fn main(daemon: Daemon) -> ExitCode {
     let arguments = spelled_out(std::env::args_os().collect());
-    ExitCode::from(stood_in_for(&arguments).and_then(|()| run(&arguments, daemon)).unwrap_or_else(|error| {
+    ExitCode::from(stood_in_for(arguments).and_then(|arguments| run(&arguments, daemon)).unwrap_or_else(|error| {
         output::complain(&error.render());
         error.kind().exit_code()
     }))
@@ -51,22 +52,31 @@ fn spelled_out(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// Refuses to be a program that castoff is to stand in for under a link of its name, and cannot yet.
-fn stood_in_for(arguments: &[OsString]) -> Result<()> {
-    const PROGRAMS: [&str; 3] = ["disk-image-create", "lvh", "simplestreams-builder"];
+/// The arguments in castoff's own words, where castoff stands in for a program under a link of its name.
+///
+/// Refuses to be one that it cannot be yet.
+fn stood_in_for(mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
+    const REFUSED: [&str; 2] = ["disk-image-create", "simplestreams-builder"];
     let name = arguments.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str);
-    match name.filter(|name| PROGRAMS.contains(name)) {
-        None => Ok(()),
-        Some(name) => {
+    match name {
+        Some("lvh") => {
+            arguments.insert(1, OsString::from("lvh"));
+            Ok(arguments)
+        }
+        Some(name) if REFUSED.contains(&name) => {
             Err(Error::new(Kind::Unsupported, format!("castoff {} cannot be `{name}` yet", env!("CARGO_PKG_VERSION")))
                 .hint("call the program itself by its path; `castoff --help` shows what castoff can do"))
         }
+        _ => Ok(arguments),
     }
 }
 
 fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
     let matches = match options::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
+        Err(error) if arguments.get(1).is_some_and(|command| command == "lvh") => {
+            return Ok(say(&error).min(lvh::FAILURE));
+        }
         Err(error) => return Ok(pillar::refuse_words(arguments, &error).unwrap_or_else(|| say(&error))),
     };
     let cli = match Cli::from_arg_matches(&matches) {
@@ -79,6 +89,7 @@ fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
         Command::Daemon => daemon(&options::overrides(&matches)?),
         Command::Doctor => call::shortcut("sys.doctor", &config(&matches)?),
         Command::JobRun { id } => job::run(&id, &config(&matches)?),
+        Command::Lvh(options) => Ok(lvh::lvh(&options, || config(&matches))),
         Command::Pillar(options) => Ok(pillar::pillar(&options, options::overrides(&matches))),
         Command::Sync { images, test } => call::sync(&images, test, &config(&matches)?),
         Command::Completion { shell } => complete::print(shell),

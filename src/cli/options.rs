@@ -55,6 +55,8 @@ pub(super) enum Command {
         /// The job
         id: String,
     },
+    /// Build and fetch images of virtual machines, as little-vm-helper (lvh) does
+    Lvh(super::lvh::LvhOptions),
     /// Print a minion's pillar as one JSON document, for Salt's `cmd_yaml` and `cmd_json`
     Pillar(PillarOptions),
     /// Bring the images this host follows to what is released: `sync.run`

@@ -6,20 +6,27 @@
 //!
 //! To add a function, add a row to the `FUNCTIONS` of a group; to add a group, add a file and a line in [`GROUPS`].
 
+mod archives;
 mod arguments;
 mod boot;
 mod cache;
 mod call;
+mod catalogue;
 mod dispatch;
 mod doctor;
 mod due;
 mod forest_pull;
+mod forest;
+mod forest_build;
+mod forest_open;
 mod image;
 mod job;
 mod long;
+mod lxc_build;
 mod masking;
 mod mc_cloud_images;
 mod mc_lxc;
+mod plan;
 mod release;
 mod releases;
 mod salt;
@@ -52,10 +59,13 @@ const GROUPS: &[&[Function]] = &[
     cache::FUNCTIONS,
     doctor::FUNCTIONS,
     forest_pull::FUNCTIONS,
+    forest::FUNCTIONS,
     image::FUNCTIONS,
     job::FUNCTIONS,
+    lxc_build::FUNCTIONS,
     mc_cloud_images::FUNCTIONS,
     mc_lxc::FUNCTIONS,
+    plan::FUNCTIONS,
     release::FUNCTIONS,
     releases::FUNCTIONS,
     schedule::FUNCTIONS,

@@ -1,4 +1,4 @@
-//! Symbolic links as pointers that are moved in one step.
+//! Symbolic links: as pointers that are moved in one step, and followed without leaving a tree.
 
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,24 @@ pub fn exchange(one: &Path, other: &Path) -> Result<()> {
     fs::sync_dir(fs::parent(other))
 }
 
+/// The mode of the regular file at this path of a tree, links followed as if the tree were the root; none where none is.
+pub fn mode_inside(tree: &Path, path: &str) -> Result<Option<u32>> {
+    use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+    use rustix::io::Errno;
+    let wrong = || format!("cannot look at `{path}` in `{}`", tree.display());
+    let root = openat(CWD, tree, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).context(wrong)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let inside = path.trim_start_matches('/');
+    match openat2(&root, inside, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(error) => Err(error).context(wrong),
+        Ok(found) => {
+            let mode = fstat(&found).context(wrong)?.st_mode;
+            Ok((FileType::from_raw_mode(mode) == FileType::RegularFile).then_some(mode & 0o7777))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +79,24 @@ mod tests {
             assert_eq!(target(&link).unwrap(), Some(PathBuf::from(name)));
         }
         assert_eq!(fs::list(folder.path()).unwrap(), ["current"]);
+    }
+
+    #[test]
+    fn a_link_out_of_a_tree_leads_into_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path();
+        fs::create_dir_all(&tree.join("usr/sbin"), 0o755).unwrap();
+        rustix::fs::symlink("/usr/sbin", tree.join("sbin")).unwrap();
+        rustix::fs::symlink("loop", tree.join("loop")).unwrap();
+        fs::write_atomic(&tree.join("usr/sbin/x"), 0o755, b"").unwrap();
+        for (path, mode) in [
+            ("/sbin/x", Some(0o755)),
+            ("/sbin", None),
+            ("/loop", None),
+            ("/../../sbin/x", Some(0o755)),
+            ("/no/x", None),
+        ] {
+            assert_eq!(mode_inside(tree, path).unwrap(), mode, "{path}");
+        }
     }
 }

@@ -94,7 +94,9 @@ fn the_package_installs(castoff: &Castoff) {
     ] {
         assert!(root.join(path).exists(), "{path}");
     }
-    for name in ["disk-image-create", "lvh", "simplestreams-builder"] {
+    let lvh = inside(&["/usr/lib/castoff/bin/lvh", "images", "example-config"]);
+    assert!(lvh.starts_with("[\n    {\n        \"name\": \"base.img\"") && lvh.ends_with(']'), "{lvh}");
+    for name in ["disk-image-create", "simplestreams-builder"] {
         let output = program("chroot").arg(&root).arg(format!("/usr/lib/castoff/bin/{name}")).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(76), "{name}: {told}");

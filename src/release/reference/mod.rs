@@ -276,12 +276,8 @@ impl Work<'_> {
         let under_way = fs::TempDir::inside(lxc_path)?;
         let (new, script, to) = self.prepare(source, under_way.path())?;
         let origin = &self.pair.source;
-        let config =
-            configuration::adapted(&origin.config, self.reference.source, self.reference.destination, lxc_path);
-        for (name, text) in [("config", Some(config.into_bytes())), ("fstab", fstab(origin)?)] {
-            if let Some(text) = text {
-                fs::write_atomic(&new.join(name), 0o644, &text)?;
-            }
+        for (name, text) in files_beside(origin, self.reference.destination, lxc_path)? {
+            fs::write_atomic(&new.join(name), 0o644, &text)?;
         }
         dress(&new, &origin.directory)?;
         sync(&new)?;
@@ -371,6 +367,13 @@ impl Work<'_> {
         writeln!(fs::create_in_place(&path, false)?, "{version}")
             .context(|| format!("cannot write `{}`", path.display()))
     }
+}
+
+/// What lies beside the root filesystem of a container that becomes another one, under the other one's name.
+pub fn files_beside(source: &LxcContainer, name: &str, lxc_path: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let config = configuration::adapted(&source.config, &source.name, name, lxc_path);
+    let fstab = fstab(source)?.map(|text| ("fstab", text));
+    Ok([("config", config.into_bytes())].into_iter().chain(fstab).collect())
 }
 
 /// The mounts that a container's configuration may name beside it.

@@ -191,6 +191,35 @@ def backup_acls_from_docker(image, file=None, tmpdir=None, test=False):
     return _call("mc_cloud_images.backup_acls_from_docker", backup_acls_from_docker, locals())
 
 
+def build(typs=None, images=None, script=None, mirror=None, test=False):
+    """
+    Make the images that makina-states knows: containers of Ubuntu releases, and Docker images of them.
+
+    A container that is there is taken as it is. Each image is told by itself, in `returns` or in `errors`; one that fails
+    keeps no other from being made. `makina-states-vivid` needs the bootstrap script.
+
+        salt-call mc_cloud_images.build
+        salt-call mc_cloud_images.build docker images=makina-states/ubuntu-bionic-raw mirror=MIRROR
+
+    Usage: mc_cloud_images.build [typs=None] [images=None] [script=None] [mirror=None] [test=False]
+
+    Arguments:
+        typs (list, or text with commas, default None)
+            `lxc`, `docker` or both; null: both
+        images (list, or text with commas, default None)
+            Names of images; null: all
+        script (path, default None)
+            Bootstrap script of this host to run in the new container, with `-C`; null: none is run
+        mirror (text, default None)
+            Where the packages of a suite come from; null: as this host's own apt has it
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.build", build, locals())
+
+
 def build_docker_from_container(
     image, container, force=False, acls=None, refresh=None, pack=True, script=None, snapshot=True, shell=None, network=True, live=False, idmap=None, layers=1, changes=None, compression=None, tmpdir=None, keep_old=True, test=False
 ):
@@ -299,6 +328,47 @@ def build_docker_from_rootfs(
     Can take long: the daemon makes a job of it (see job.show).
     """
     return _call("mc_cloud_images.build_docker_from_rootfs", build_docker_from_rootfs, locals())
+
+
+def build_from_lxc(
+    name, clone_from=None, profile=None, network_profile=None, data=None, script=None, snapshot=True, live=False, mirror=None, test=False, **kwargs
+):
+    """
+    Make a container: a copy of another one, bootstrapped and made impersonal.
+
+    Without `clone_from` it begins with the Ubuntu release that the name tells. The steps run in a sandbox on a snapshot; no
+    container is started, and one that is there already, whatever its name, is never touched: a name that is taken is an
+    error. What was done before for the same tree and script is not done again.
+
+        salt-call mc_cloud_images.build_from_lxc makina-states-bionic clone_from=ubuntu-bionic script=/root/boot.sh
+
+    Usage: mc_cloud_images.build_from_lxc name [clone_from=None] [profile=None] [network_profile=None] [data=None] [script=None] [snapshot=True] [live=False] [mirror=None] [KEY=VALUE…] [test=False]
+
+    Arguments:
+        name (text)
+            Name of the container to make; nothing may have it
+        clone_from (text, default None)
+            Name of the container it begins with
+        profile (anything, default None)
+            Accepted: a copy keeps the original's settings
+        network_profile (anything, default None)
+            Accepted: a copy keeps the original's network, without its hardware addresses
+        data (anything, default None)
+            Accepted for the callers of the original
+        script (path, default None)
+            Bootstrap script of this host to run in the new container, with `-C`; null: none is run
+        snapshot (boolean, default True)
+            Run the container's /sbin/makinastates-snapshot.sh in the end, where it has one
+        live (boolean, default False)
+            Accept a container that is running: its files are read in the middle of what its programs do
+        mirror (text, default None)
+            Where the packages of a suite come from; null: as this host's own apt has it
+        test (boolean, default False)
+            Only say what would be done.
+
+    Can take long: the daemon makes a job of it (see job.show).
+    """
+    return _call("mc_cloud_images.build_from_lxc", build_from_lxc, locals())
 
 
 def complete_images(data):

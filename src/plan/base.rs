@@ -1,0 +1,118 @@
+//! What a plan begins with.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{PackageName, PlanName};
+use crate::vocab::Digest;
+
+/// What the tree of a plan is before its first step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Base {
+    /// Nothing at all.
+    Empty,
+    /// A suite of Debian or Ubuntu, bootstrapped.
+    Bootstrap(Bootstrap),
+    /// A root filesystem in a folder of the host.
+    Directory(PathBuf),
+    /// A root filesystem in a tar, compressed or not.
+    Tar(PathBuf),
+    /// The flattened layers of an image; the text of a reference with its transport.
+    Image(String),
+    /// The root file system of a disk image of castoff's or of somebody else's.
+    Disk(PathBuf),
+    /// The tree that another plan ends with.
+    Plan(PlanName),
+}
+
+/// A suite that is bootstrapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// The suite: `bookworm`, `sid`, `noble`.
+    pub suite: String,
+    /// Where packages come from, as lines of `sources.list`, one-line or deb822 style.
+    pub sources: Sources,
+    /// The architecture in Debian's words.
+    pub architecture: String,
+    /// Which packages come unasked.
+    pub variant: Variant,
+    /// The packages besides, with what they depend on.
+    pub packages: Vec<PackageName>,
+}
+
+/// Where packages come from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sources {
+    /// Files for `/etc/apt/sources.list.d`, or `sources.list`: name and content.
+    pub files: Vec<(String, String)>,
+}
+
+/// Which packages a bootstrapped suite has besides those that were asked for; mmdebstrap's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variant {
+    /// Essential packages only.
+    Essential,
+    /// Essential packages and apt.
+    Apt,
+    /// Packages of priority `required`, and apt: what debootstrap calls `minbase`.
+    Minbase,
+    /// Those and packages of priority `important`.
+    #[default]
+    Important,
+    /// Those and packages of priority `standard`.
+    Standard,
+}
+
+impl Variant {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Essential => "essential",
+            Self::Apt => "apt",
+            Self::Minbase => "minbase",
+            Self::Important => "important",
+            Self::Standard => "standard",
+        }
+    }
+
+    /// The variant of this name.
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Essential, Self::Apt, Self::Minbase, Self::Important, Self::Standard]
+            .into_iter()
+            .find(|variant| variant.word() == word)
+    }
+}
+
+impl Sources {
+    /// What these sources are known by, wherever they are written.
+    pub fn digest(&self) -> Digest {
+        let text: String = self.files.iter().map(|(name, content)| format!("{name}\0{content}\0")).collect();
+        Digest::of(text.as_bytes())
+    }
+}
+
+impl Base {
+    /// The host's files this base is made of.
+    pub fn files(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Directory(path) | Self::Tar(path) | Self::Disk(path) => Some(path),
+            Self::Empty | Self::Bootstrap(_) | Self::Image(_) | Self::Plan(_) => None,
+        }
+    }
+
+    /// The kind, as a person calls it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Bootstrap(_) => "bootstrap",
+            Self::Directory(_) => "directory",
+            Self::Tar(_) => "tar",
+            Self::Image(_) => "image",
+            Self::Disk(_) => "disk",
+            Self::Plan(_) => "plan",
+        }
+    }
+}
