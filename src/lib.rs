@@ -8,14 +8,10 @@
 //! 11 cli  daemon                               translate and call; no domain rules; terminal sink of the event stream · HTTP
 //! 10 function                                  the table; arguments; dispatch
 //!  9 release  sync                             from a container to whole files, and on to what consumers see; the journal of it · hosts that follow releases
-//!  8 publish                                   publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
-//!  7 engine  remote                            pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere
-//!  6 settings                                  image settings: defaults, layers, membership, derived keys (pure bar its cached front)
-//!  5 store  pillar  job  disk                  content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · disk images: write, open, boot
-//!  5 store  pillar  job  registry              content store, leases, garbage collection · layered sources of configuration, cache · queue and job states · OCI registries
+//!  8 build  publish                             the executor of plans · publishers: a folder, SFTP, WebDAV in one order for all; releases in a git repository
 //!  7 engine  remote  front                     pack pipeline over docker engine, embedded store, archives, lxc directories · fetch and verify from anywhere · users' files become plans (pure)
 //!  6 settings  plan                            image settings: defaults, layers, membership, derived keys (pure bar its cached front) · plans, identities, explained (pure)
-//!  5 store  pillar  job                        content store, leases, garbage collection · layered sources of configuration, cache · queue and job states
+//!  5 store  pillar  job  disk  registry        content store, trees, leases, garbage collection · layered sources of configuration, cache · queue and job states · disk images: write, open, boot · OCI registries
 //!  4 oci  sandbox  sign  config  ssh  http     formats and archives · namespaces, mounts, run · signatures · castoff's own configuration · ssh as the operator set it up · HTTP client
 //!  3 rootfs  manifest  schedule                entries, ACLs, tar, flatten, walk/unpack · release manifest + patch graph · due times (all pure bar rootfs::walk, rootfs::unpack)
 //!  2 host  document  outputter  progress       files, processes, clock behind one door · YAML/JSON · value to text · events

@@ -1,7 +1,7 @@
 //! The one binary: a stage of a sandbox or worker or the child of git when it was started as one, else hands its arguments to `cli`.
 
 /// What a worker can be told to do.
-const TASKS: &[(&str, castoff::sandbox::worker::Task)] = &[];
+const TASKS: &[(&str, castoff::sandbox::worker::Task)] = &[("build", castoff::build::work)];
 
 fn main() -> std::process::ExitCode {
     // Before any thread starts: namespaces are left by single-threaded processes only.

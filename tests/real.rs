@@ -17,6 +17,8 @@ mod ansible;
 mod archive;
 #[path = "real/boot.rs"]
 mod boot;
+#[path = "real/build/mod.rs"]
+mod build;
 #[path = "real/contract.rs"]
 mod contract;
 #[path = "real/daemon.rs"]
@@ -29,6 +31,8 @@ mod disk;
 mod docker;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/forest.rs"]
+mod forest;
 #[path = "real/forest_pull.rs"]
 mod forest_pull;
 #[path = "real/functions.rs"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures castoff against what people use today, in one run: pillars (contrib/bench/serving.py), images
-# (contrib/bench/bench.py), releases (contrib/bench/release.py), uploads (contrib/bench/upload.py); BENCH_ONLY=pillars,
-# images, releases or uploads runs one of them.
+# (contrib/bench/bench.py), builds (contrib/bench/build.py), releases (contrib/bench/release.py), uploads
+# (contrib/bench/upload.py); BENCH_ONLY=pillars, images, builds, releases or uploads runs one of them.
 # The image is made once and kept in target/bench, about 4 GB with everything.
 # shellcheck source=contrib/make/machine.sh
 source "$(dirname "$0")/machine.sh"
@@ -43,6 +43,12 @@ if [[ ${BENCH_ONLY:-images} == images ]]; then
     root_filesystem
     start_engine
     python3 contrib/bench/bench.py "$(target_folder)/release/castoff" "$folder/rootfs" "$folder"
+fi
+
+if [[ ${BENCH_ONLY:-builds} == builds ]]; then
+    [[ $(id -u) == 0 ]] || die "the benchmark of builds runs mmdebstrap as root beside castoff"
+    need mmdebstrap=mmdebstrap mke2fs=e2fsprogs qemu-img=qemu-utils
+    python3 contrib/bench/build.py "$(target_folder)/release/castoff" "$folder/builds"
 fi
 
 if [[ ${BENCH_ONLY:-releases} == releases ]]; then

@@ -12,8 +12,7 @@ need skopeo=skopeo umoci=umoci docker-registry=docker-registry htpasswd=apache2-
     setfacl=acl setfattr=attr setcap=libcap2-bin bsdtar=libarchive-tools mmdebstrap=mmdebstrap tar=tar xz=xz-utils \
     git=git sshd=openssh-server ssh=openssh-client ssh-keygen=openssh-client minisign=minisign apache2=apache2-bin openssl=openssl \
     zstd=zstd gzip=gzip file=file python3=python3 fakeroot=fakeroot busybox=busybox-static dpkg-deb=dpkg jq=jq unshare=util-linux mkfs.ext4=e2fsprogs mkfs.xfs=xfsprogs \
-    rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd useradd=passwd newuidmap=uidmap pgrep=procps
-    rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd \
+    rsync=rsync ip=iproute2 curl=curl setpriv=util-linux systemd-analyze=systemd groupadd=passwd useradd=passwd newuidmap=uidmap pgrep=procps \
     qemu-system-x86_64=qemu-system-x86 qemu-img=qemu-utils sfdisk=fdisk grub-mkimage=grub-common mcopy=mtools mkfs.fat=dosfstools mksquashfs=squashfs-tools \
     /usr/lib/grub/i386-pc/boot.img=grub-pc-bin /usr/lib/grub/x86_64-efi/normal.mod=grub-efi-amd64-bin /usr/share/OVMF/OVMF_CODE_4M.fd=ovmf
 source contrib/make/venv.sh

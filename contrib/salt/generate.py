@@ -18,8 +18,8 @@ import textwrap
 #: The table's module, its name in Salt, and what Salt's users read first. Where the table's name is one of Salt's own,
 #: or may become one, it has castoff's in front. `test` is castoff's double of Salt's and stays away.
 MODULES = {
-    "forest": ("castoff_forest", "castoff's forests: disk images out of OCI images and into them"),
-    "forest": ("castoff_forest", "castoff's images of virtual machines: build a forest of them, look at it"),
+    "build": ("castoff_build", "castoff's builds: images from plans, and what failed builds leave behind"),
+    "forest": ("castoff_forest", "castoff's images of virtual machines: build a forest of them, push and pull them"),
     "image": ("castoff_image", "castoff's images: pack, verify, inspect, copy, list, remove"),
     "job": ("castoff_job", "castoff's jobs: what works, what worked, with its events and results"),
     "mc_cloud_images": ("mc_cloud_images", "Image settings and images, under the names of makina-states, by castoff"),

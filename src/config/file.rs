@@ -17,8 +17,15 @@ use crate::vocab::Value;
 const MOST_BYTES: u64 = 1 << 20;
 
 /// The keys whose value is a tree of its own, which need not be known here.
-const TREES: [&str; 6] =
-    ["settings", "release.flavors", "release.targets", "registries.mirrors", "registries.insecure", SCHEDULES];
+const TREES: [&str; 7] = [
+    "settings",
+    "build.sources",
+    "release.flavors",
+    "release.targets",
+    "registries.mirrors",
+    "registries.insecure",
+    SCHEDULES,
+];
 
 /// The tree whose mistakes are found only when all files are read, and told with their lines all the same.
 const SCHEDULES: &str = "schedules";

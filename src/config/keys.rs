@@ -6,7 +6,8 @@ use super::key::{
     Key, address, at_least_one, boolean, lay_over, maybe, mode, number, path, positive, shown, word_or_none,
 };
 use super::{
-    EngineChoice, LogFormat, OnError, Origin, daemon, notify, parse_size, push, registries, release, schedules, sync,
+    EngineChoice, LogFormat, OnError, Origin, build, daemon, notify, parse_size, push, registries, release, schedules,
+    sync,
 };
 use crate::document;
 use crate::vocab::{Map, Value};
@@ -100,6 +101,15 @@ pub const KEYS: &[Key] = &[
         set: |config, text| path(text).map(|value| config.lxc_path = value),
         get: |config| Value::from(config.lxc_path.display().to_string()),
     },
+    build::JOBS,
+    build::ARCHIVE_TTL,
+    build::SOURCES,
+    build::PROCESSES,
+    build::MEMORY,
+    build::DISK_FLOOR,
+    build::TIMEOUT,
+    build::KEEP_DAYS,
+    build::MAX_SIZE,
     release::TARGETS,
     release::BRANCH,
     release::GIT_IDENTITY_FILE,

@@ -9,6 +9,7 @@
 //! FILE                                     `--config FILE` or CASTOFF_CONFIG instead; NAME.d/ beside NAME.yaml
 //! ```
 
+mod build;
 mod daemon;
 mod file;
 mod key;
@@ -28,6 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::vocab::{Map, MinionId, Value, nearest};
 
+pub use build::Build;
 pub use daemon::{Daemon, LEVELS, LogFormat};
 pub use key::Key;
 pub use keys::KEYS;
@@ -112,6 +114,8 @@ pub struct Config {
     pub schedules: Schedules,
     /// Who is told what the daemon has done.
     pub notify: Notify,
+    /// What building images may use.
+    pub build: Build,
     /// How the controller pushes images to hosts.
     pub push: Push,
     /// How OCI registries are reached.
@@ -211,6 +215,7 @@ impl Config {
             sync: Sync::default(),
             schedules: Schedules::default(),
             notify: Notify::default(),
+            build: Build::default(),
             push: Push::default(),
             registries: Registries::default(),
             origins: vec![Origin::Default; KEYS.len()],

@@ -1,20 +1,17 @@
 //! The disk images that an image carries in `/data/images`, brought out into a folder: `.zst` unfolded, holes for zeros,
-//! whole files only, hostile entries refused before anything is written, and nothing written that is there already.
+//! all of them whole before one has its name, hostile entries refused, and nothing written that is there already.
 
 use std::collections::BTreeSet;
-use std::io::{BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::extracted::{Extracted, Holes, Item};
+use super::extracted::{Extracted, Item};
 use super::merge::{Merged, merge};
 use super::open::{self, Opened};
+use super::staging::{self, Staging};
 use super::surroundings::Surroundings;
-use crate::error::{Context as _, Error, Kind, Result, from_io};
-use crate::host::fs::{self, TempFile};
-use crate::host::{self, fault};
-use crate::oci::{HashingWriter, HoleWriter};
-use crate::progress::{Progress, Stage, Unit};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::host::{fault, fs};
+use crate::progress::Unit;
 use crate::rootfs::EntryKind;
 use crate::rootfs::flatten::{ContentAt, FlatEntry, FlattenOptions};
 use crate::rootfs::{shown, tar};
@@ -24,11 +21,6 @@ use crate::vocab::{Digest, Map, Reference, Value};
 pub(super) const PLACE: &str = "data/images";
 /// What compressed disk images end with.
 pub(super) const PACKED: &str = ".zst";
-/// Bytes read at a time.
-const PIECE: usize = 256 << 10;
-/// A file system's free space is asked for once per this many bytes, and so many stay free.
-const SPACE_STEP: u64 = 32 << 20;
-const FLOOR: u64 = 64 << 20;
 
 /// What to bring out, and where to.
 #[derive(Clone, Debug)]
@@ -139,37 +131,63 @@ impl Work<'_, '_> {
         self.tally.files.push(name);
     }
 
+    /// Everything is whole before anything has its name: what is damaged changes nothing.
     fn bring(&mut self, opened: &Opened, scratch: &Path, known: &mut Extracted) -> Result<()> {
-        let options = FlattenOptions { keep_sparse: true, ..FlattenOptions::default() };
+        let options = FlattenOptions { keep_sparse: true, relative_below: Some(PLACE), ..FlattenOptions::default() };
         let merged = merge(opened, options, scratch, self.surroundings)?;
         let (folders, found) = inventory(opened, &merged)?;
         self.require_space(&merged, &found)?;
         for path in &folders {
-            make_folder(&self.folder, path)?;
+            staging::prepare_folder(&self.folder.join(path))?;
         }
+        // A tree has no layers whose digests would tell that it is the same again.
         let has_layers = open::image_id(opened).is_some();
+        let mut wanted = Vec::new();
         for file in &found {
-            // A tree has no layers whose digests would tell that it is the same again.
-            let item = Some(&file.item).filter(|_| has_layers);
             for path in self.outputs(&file.item) {
                 self.tell(path, &file.item);
                 if has_layers && known.is_intact(path, &file.item)? {
                     let name = self.name(path);
                     self.tally.reused.push(name);
-                    continue;
+                } else {
+                    staging::may_replace(&self.folder.join(path))?;
+                    wanted.push((file, path));
                 }
-                let target = self.folder.join(path);
-                let is_there = may_replace(&target)?;
-                let digest = write(&merged, file, &target, path != file.item.path, self.surroundings)
-                    .context(|| format!("cannot bring out `/{PLACE}/{}`", file.item.path))?;
-                fault::point("engine.extract.after-file");
-                known.note(path, item, digest)?;
-                let name = self.name(path);
-                if is_there { &mut self.tally.replaced } else { &mut self.tally.written }.push(name);
             }
+        }
+        let mut staging = Staging::new(&self.folder);
+        for (file, path) in &wanted {
+            self.stage(&merged, file, path, &mut staging)
+                .context(|| format!("cannot bring out `/{PLACE}/{}`", file.item.path))?;
+        }
+        fault::point("engine.extract.before-names");
+        for path in &folders {
+            fs::create_dir_all(&self.folder.join(path), 0o755)?;
+        }
+        for ((file, path), staged) in wanted.iter().zip(staging.files()) {
+            let is_there = staging::may_replace(&self.folder.join(path))?;
+            fs::rename(&staged.path, &self.folder.join(path))?;
+            fault::point("engine.extract.after-file");
+            known.note(path, Some(&file.item).filter(|_| has_layers), staged.digest)?;
+            let name = self.name(path);
+            if is_there { &mut self.tally.replaced } else { &mut self.tally.written }.push(name);
         }
         let items: Vec<Item> = found.into_iter().map(|found| found.item).collect();
         known.note_image(open::image_id(opened), &items)
+    }
+
+    /// Makes a file whole that has no name yet.
+    fn stage(&self, merged: &Merged, found: &Found, path: &str, staging: &mut Staging<'_>) -> Result<()> {
+        let content = found.content.as_ref().ok_or_else(|| Error::new(Kind::Corrupt, "it has no content"))?;
+        let content = tar::content(&*merged.layers[content.layer], &content.member);
+        let size = content.size();
+        let unfold = path != found.item.path;
+        if unfold && size == 0 {
+            return Err(Error::new(Kind::Corrupt, "it is empty, and no compressed file is"));
+        }
+        let title = format!("bringing out {}", found.item.path);
+        let stage = self.surroundings.progress.stage(title, Some(size), Unit::Bytes);
+        staging.add(path, content, unfold, (stage, self.surroundings.config.limit_layer_size))
     }
 
     /// What is compressed takes at least its own size; how much more is watched while it is written, since disk images
@@ -179,7 +197,7 @@ impl Work<'_, '_> {
             let content = found.content.as_ref().filter(|_| found.item.path.ends_with(PACKED));
             content.map_or(0, |content| tar::content(&*merged.layers[content.layer], &content.member).size())
         };
-        host::fs::require_space(&self.folder, found.iter().map(size).sum())
+        fs::require_space(&self.folder, found.iter().map(size).sum())
     }
 
     fn report(self, opened: &Opened) -> Value {
@@ -282,115 +300,6 @@ pub(super) fn name(path: &[u8]) -> Option<String> {
     let is_ours = |part: &str| part.strip_prefix(".castoff-").is_some_and(|rest| rest.strip_suffix(".tmp").is_some());
     let is_bad = |part: &str| matches!(part, "" | "." | "..") || part.chars().any(char::is_control) || is_ours(part);
     (!text.split('/').any(is_bad)).then(|| text.to_owned())
-}
-
-/// Makes a folder below another, if nothing is there; a link in its place is not followed.
-fn make_folder(folder: &Path, path: &str) -> Result<()> {
-    let path = folder.join(path);
-    match fs::link_metadata(&path)? {
-        None => fs::create_dir_all(&path, 0o755),
-        Some(found) if found.is_dir() => fs::sweep(&path).map(drop),
-        Some(_) => Err(Error::new(Kind::Conflict, format!("`{}` is in the way: it is no folder", path.display()))),
-    }
-}
-
-/// Whether something is at the path; a folder is in the way.
-fn may_replace(path: &Path) -> Result<bool> {
-    match fs::link_metadata(path)? {
-        Some(found) if found.is_dir() => {
-            Err(Error::new(Kind::Conflict, format!("`{}` is in the way: it is a folder", path.display())))
-        }
-        found => Ok(found.is_some()),
-    }
-}
-
-/// Writes one file, whole or not at all; the digest of its bytes.
-fn write(
-    merged: &Merged,
-    found: &Found,
-    target: &Path,
-    unfold: bool,
-    surroundings: &Surroundings<'_>,
-) -> Result<Digest> {
-    let content = found.content.as_ref().ok_or_else(|| Error::new(Kind::Corrupt, "it has no content"))?;
-    let content = tar::content(&*merged.layers[content.layer], &content.member);
-    let stored = content.size();
-    let temporary = TempFile::beside(target, 0o644)?;
-    let file = temporary.file().try_clone().context(|| format!("cannot keep `{}` open", target.display()))?;
-    let out = HashingWriter::new(HoleWriter::new(Arc::new(file)))?;
-    let stage = stage(surroundings.progress, &found.item.path, stored);
-    let counted = BufReader::with_capacity(PIECE, Counted { content, stage });
-    let limit = surroundings.config.limit_layer_size;
-    let out = if unfold {
-        if stored == 0 {
-            return Err(Error::new(Kind::Corrupt, "it is empty, and no compressed file is"));
-        }
-        let mut decoder =
-            zstd::stream::read::Decoder::with_buffer(counted).context(|| "cannot start zstd decompression")?;
-        // 128 MiB, the most a decoder must support (RFC 8878 leaves more to choice).
-        decoder.window_log_max(27).context(|| "cannot start zstd decompression")?;
-        pour(decoder, out, target, limit)?
-    } else {
-        pour(counted, out, target, limit)?
-    };
-    let (holes, digest, size) = out.finish()?;
-    holes.close(size)?;
-    fault::point("engine.extract.before-name");
-    temporary.persist()?;
-    Ok(digest)
-}
-
-fn stage(progress: &Progress, path: &str, size: u64) -> Stage {
-    progress.stage(format!("bringing out {path}"), Some(size), Unit::Bytes)
-}
-
-/// Everything from one end to the other, within the limits of size and space.
-fn pour(mut from: impl Read, mut out: Holes, target: &Path, limit: u64) -> Result<Holes> {
-    let mut buffer = vec![0; PIECE];
-    let (mut size, mut next_check) = (0, SPACE_STEP);
-    loop {
-        let count = match from.read(&mut buffer) {
-            Ok(0) => return Ok(out),
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) if error.raw_os_error().is_some() => {
-                return Err(from_io(error, || "cannot read its content".to_owned()));
-            }
-            Err(error) => {
-                let message = format!("its content is damaged, {size} unfolded bytes from its start");
-                return Err(Error::new(Kind::Corrupt, message).caused_by(error));
-            }
-        };
-        size += count as u64;
-        if size > limit {
-            return Err(Error::new(Kind::Limit, format!("it unfolds to more than {limit} bytes"))
-                .hint("raise `limits.layer_size` in castoff's configuration if this is what you expect of it"));
-        }
-        if size >= next_check {
-            next_check = size + SPACE_STEP;
-            let free = fs::free_space(target)?;
-            if free < FLOOR {
-                let message = format!("{free} bytes are left for `{}`, {FLOOR} must stay free", target.display());
-                return Err(Error::new(Kind::NoSpace, message).hint("free some space there; what was there stays"));
-            }
-        }
-        out.write_all(&buffer[..count])
-            .map_err(|error| from_io(error, || format!("cannot write `{}`", target.display())))?;
-    }
-}
-
-/// Counts stored bytes for whoever watches.
-struct Counted<R> {
-    content: R,
-    stage: Stage,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.content.read(bytes)?;
-        self.stage.advance(count as u64);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod report;
 pub mod request;
 pub mod send;
 pub mod sink;
+mod staging;
 pub mod surroundings;
 pub mod tree_sink;
 pub mod verify;

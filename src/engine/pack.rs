@@ -81,6 +81,7 @@ pub(super) fn prepare(
         base_layers: base.count,
         text_acls: matches!(destination, Reference::Tar(_)),
         keep_sparse: matches!(destination, Reference::Dir(_) | Reference::Tar(_)),
+        relative_below: None,
     };
     let merged = merge(&opened, options, &scratch, surroundings)?;
     Ok(Prepared { opened, merged, base, destination, report })

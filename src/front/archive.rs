@@ -65,6 +65,25 @@ pub fn archive(wanted: &str, host: &[(String, String)]) -> Result<Archive> {
     Ok(Archive { suite: suite.to_owned(), sources, family })
 }
 
+/// The archive of a suite that the operator has written down, as lines of `sources.list`.
+pub fn of_lines(suite: &str, lines: &[&str]) -> Result<Archive> {
+    let family = if UBUNTU.contains(&suite) { Family::Ubuntu } else { Family::Debian };
+    let mut content = String::new();
+    for told in lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let words: Vec<&str> = told.split_ascii_whitespace().collect();
+        if words.first() != Some(&"deb") {
+            return Err(wrong(told, "it does not begin with `deb`"));
+        }
+        content.push_str(&line(told, &words)?);
+        content.push('\n');
+    }
+    if content.is_empty() {
+        return Err(wrong(suite, "no line is given for it"));
+    }
+    let sources = Sources { files: vec![("sources.list".to_owned(), content)] };
+    Ok(Archive { suite: suite.to_owned(), sources, family })
+}
+
 fn wrong(wanted: &str, why: &str) -> Error {
     Error::new(Kind::Usage, format!("`{}` says no archive of packages: {why}", wanted.escape_debug()))
         .hint("write `SUITE`, `SUITE MIRROR`, or `SUITE deb MIRROR SUITE COMPONENT..`")

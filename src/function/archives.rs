@@ -2,20 +2,40 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Kind, Result};
+use crate::config::Config;
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::front::archive::{self, Archive};
 use crate::host::fs;
+use crate::vocab::Value;
 
 /// The most bytes of a file of apt that are read.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// The archive that the words mean, on this host.
-pub(super) fn archive(wanted: &str) -> Result<Archive> {
+/// The archive that the words mean: as the operator wrote it down, else as this host's apt has it.
+pub(super) fn archive(wanted: &str, config: &Config) -> Result<Archive> {
+    let given = config.build.sources.iter().find(|(suite, _)| Value::from((*suite).clone()).as_str() == Some(wanted));
+    if let Some((_, given)) = given {
+        let lines: Vec<&str> = match given {
+            Value::List(lines) => lines.iter().filter_map(Value::as_str).collect(),
+            other => other.as_str().unwrap_or_default().lines().collect(),
+        };
+        return archive::of_lines(wanted, &lines).context(|| format!("`build.sources` has no use for `{wanted}`"));
+    }
     // Words that say all of it need nothing of this host.
     if wanted.split_ascii_whitespace().nth(1).is_some() {
         return archive::archive(wanted, &[]);
     }
     archive::archive(wanted, &of_apt(Path::new("/etc/apt"))?)
+}
+
+/// The suite of this host itself.
+pub(super) fn own_suite() -> Result<String> {
+    let text = fs::read_text(Path::new("/etc/os-release"))?;
+    let found = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    found.map(|name| name.trim_matches('"').to_owned()).ok_or_else(|| {
+        Error::new(Kind::Unsupported, "this host does not tell its release (VERSION_CODENAME in /etc/os-release)")
+            .hint("name the suite")
+    })
 }
 
 /// The texts of `sources.list` and of the files beside it.

@@ -149,7 +149,7 @@ impl Work<'_> {
             return Ok(Added::Planned(name));
         }
         let (start, script) = match entry.from {
-            From::Suite(name) => (suite(self.call, name)?, None),
+            From::Suite(name) => (suite(self.call, name, &self.context.config)?, None),
             From::Container(container) => (self.start(container)?, None),
             From::Bootstrapped(container) => {
                 let script = script(self.call)?.ok_or_else(|| {

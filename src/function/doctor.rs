@@ -50,7 +50,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "mmdebstrap",
         version: &["--version"],
-        needed_for: "making a Debian root filesystem to build from (`make demo`)",
+        needed_for: "building images that begin with a suite of Debian or Ubuntu, and `make demo`",
         package: "mmdebstrap",
     },
     Program {

@@ -45,7 +45,7 @@ pub(super) fn request(call: &Call, dir: &Path, plans: Plans, only: Option<Vec<Pl
 /// Builds what is wished, or says what would be done.
 pub(super) fn build(call: &Call, context: &Context, wish: &Wish) -> Result<Value> {
     let opened = Opened::find(call.text("dir")?.as_ref())?;
-    let Lowered { plans, notes } = opened.lower(call.text("pkg_repo")?)?;
+    let Lowered { plans, notes } = opened.lower(call.text("pkg_repo")?, &context.config)?;
     for note in &notes {
         context.progress.warn(note.clone());
     }
@@ -175,17 +175,22 @@ fn outcome(plan: &PlanReport) -> Option<Outcome> {
         End::Skipped(_) => None,
         End::Failed(failure) => Some(Outcome { name, used: false, deleted: String::new(), error: Some(told(failure)) }),
         End::Done => {
-            let replaced: Vec<String> = plan.outputs.iter().filter_map(replaced).collect();
+            // The first step that was made anew knows best why all after it was.
+            let why = plan.steps.iter().filter(|step| !step.hit).find_map(|step| step.reason.as_deref());
+            let replaced: Vec<String> = plan.outputs.iter().filter_map(|output| replaced(output, why)).collect();
             Some(Outcome { name, used: plan.is_used(), deleted: replaced.join("; "), error: None })
         }
     }
 }
 
 /// Why something that was there is not the result, and where it is now.
-fn replaced(output: &build::OutputReport) -> Option<String> {
+fn replaced(output: &build::OutputReport, made_anew: Option<&str>) -> Option<String> {
     let image = output.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     match (&output.replaced, &output.moved_to) {
         (None, None) => None,
+        (Some(_), None) if made_anew.is_some() => {
+            Some(format!("image '{image}' was replaced: {}", made_anew.unwrap_or_default()))
+        }
         (Some(why), None) => Some(format!("image '{image}' was replaced: {why}")),
         (why, Some(to)) => {
             let why = why.as_deref().unwrap_or("castoff did not make it");

@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::archives;
+use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::front::FRONT_ENDS;
 use crate::front::forest::{FILE, Forest, ForestOptions, IMAGES, Sights, Standing};
@@ -63,8 +64,8 @@ impl Opened {
     }
 
     /// The plans, every check done.
-    pub(super) fn lower(&self, pkg_repo: &str) -> Result<Lowered> {
-        let archive = if self.forest.needs_archive() { Some(archives::archive(pkg_repo)?) } else { None };
+    pub(super) fn lower(&self, pkg_repo: &str, config: &Config) -> Result<Lowered> {
+        let archive = if self.forest.needs_archive() { Some(archives::archive(pkg_repo, config)?) } else { None };
         let architecture = archives::architecture()?.to_owned();
         let options = ForestOptions { dir: self.dir.clone(), archive, architecture };
         let (plans, notes) = self.forest.lower(&options, &self.sights()?)?;

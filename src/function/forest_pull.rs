@@ -11,9 +11,10 @@ use crate::vocab::{EngineImage, Reference, Value};
 const PULL: &str = "Bring the disk images that an OCI image carries in /data/images into a folder, without any Docker daemon.
 
 A bare name means a registry: quay.io/lvh-images/kind:6.1-main is docker://quay.io/lvh-images/kind:6.1-main; any other
-reference works too. Files that end with .zst are unfolded, zeros become holes, and each file has its name only when it
-is whole. Links, devices and names that lead elsewhere are refused, and then nothing is written. The image comes into the
-embedded store, where image.remove takes it away; what is there is neither fetched nor written again.
+reference works too. Files that end with .zst are unfolded, zeros become holes, and files get their names when all of them
+are whole. Links, devices, absolute names and names that lead elsewhere are refused, and then nothing is written. The
+image comes into the embedded store, where image.remove takes it away; what is there is neither fetched nor written
+again.
 
     castoff call forest.pull quay.io/lvh-images/kind:6.1-main
     castoff call forest.pull docker://127.0.0.1:5000/vm:1 dir=/srv/vm platform=linux/arm64";

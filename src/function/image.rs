@@ -177,7 +177,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     Function::changes(
         "image.gc",
-        "Remove untagged images, blobs nobody names and leftovers of killed runs from the embedded store.\n\nHonours store.keep (untagged images kept, newest first) and store.max_size (bytes).",
+        "Remove untagged images, blobs nobody names and leftovers of killed runs from the embedded store.\n\nHonours store.keep (untagged images kept, newest first) and store.max_size (bytes). Results of build steps that nobody used \
+         for build.keep_days go too, and the oldest of them while they take more than build.max_size.",
         &[
             Argument::optional(
                 "max_size",
@@ -316,5 +317,9 @@ fn gc(call: &Call, context: &Context) -> Result<Value> {
         Some(keep) => u32::try_from(keep)
             .map_err(|error| Error::new(Kind::Usage, format!("image.gc: `keep` is {keep}")).caused_by(error))?,
     };
-    engine::inventory::gc(max_size, keep, call.test, &surroundings)
+    let mut report = engine::inventory::gc(max_size, keep, call.test, &surroundings)?;
+    if let (Some(trees), Value::Map(members)) = (crate::build::collect(&surroundings, call.test)?, &mut report) {
+        members.insert("trees".into(), trees.to_value());
+    }
+    Ok(report)
 }

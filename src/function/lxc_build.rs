@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::catalogue::{self, Wanted};
 use super::{Accepts, Argument, Call, Context, Default, Function, archives};
 use crate::build::{self, BuildReport, End, Request};
+use crate::config::Config;
 use crate::engine::Surroundings;
 use crate::engine::lxc::LxcContainer;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -110,9 +111,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// The suite with what the call says of its mirror.
-pub(super) fn suite(call: &Call, name: &str) -> Result<Start> {
+pub(super) fn suite(call: &Call, name: &str, config: &Config) -> Result<Start> {
     let words = [Some(name), call.maybe_text("mirror")].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    Ok(Start::Suite(archives::archive(&words)?, archives::architecture()?.to_owned()))
+    Ok(Start::Suite(archives::archive(&words, config)?, archives::architecture()?.to_owned()))
 }
 
 /// The bootstrap script of the call and its arguments.
@@ -230,7 +231,11 @@ fn build_from_lxc(call: &Call, context: &Context) -> Result<Value> {
     let source = source.map(|source| readable(source, lxc_path, call.boolean("live"))).transpose()?;
     let start = match &source {
         Some(source) => Start::Tree(source.rootfs.clone()),
-        None => suite(call, settings::guess_template_env(name.as_str(), None, context.config.compat).release)?,
+        None => suite(
+            call,
+            settings::guess_template_env(name.as_str(), None, context.config.compat).release,
+            &context.config,
+        )?,
     };
     let mode = match &source {
         Some(source) if call.boolean("snapshot") => links::mode_inside(&source.rootfs, IMPERSONATE)?,

@@ -9,16 +9,17 @@
 mod archives;
 mod arguments;
 mod boot;
+mod build;
 mod cache;
 mod call;
 mod catalogue;
 mod dispatch;
 mod doctor;
 mod due;
-mod forest_pull;
 mod forest;
 mod forest_build;
 mod forest_open;
+mod forest_pull;
 mod image;
 mod job;
 mod long;
@@ -55,6 +56,7 @@ use crate::vocab::Value;
 
 /// The table: one group a module of functions.
 const GROUPS: &[&[Function]] = &[
+    build::FUNCTIONS,
     boot::FUNCTIONS,
     cache::FUNCTIONS,
     doctor::FUNCTIONS,

@@ -40,7 +40,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 /// The plans of a source, and which of them are asked for, parents first.
 fn wanted(call: &Call, context: &Context) -> Result<(Opened, Lowered, Vec<PlanName>)> {
     let opened = Opened::find(call.text("source")?.as_ref())?;
-    let lowered = opened.lower(call.text("pkg_repo")?)?;
+    let lowered = opened.lower(call.text("pkg_repo")?, &context.config)?;
     for note in &lowered.notes {
         context.progress.warn(note.clone());
     }

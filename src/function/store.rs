@@ -22,12 +22,20 @@ fn verify(_: &Call, context: &Context) -> Result<Value> {
         .mismatches
         .into_iter()
         .map(|mismatch| Value::map([("subject", Value::from(mismatch.subject)), ("problem", mismatch.problem.into())]));
-    let mismatches: Vec<Value> = mismatches.collect();
+    let mut mismatches: Vec<Value> = mismatches.collect();
+    let trees = crate::build::verify(&surroundings)?.unwrap_or_default();
+    mismatches.extend(
+        trees
+            .mismatches
+            .into_iter()
+            .map(|(subject, problem)| Value::map([("subject", Value::from(subject)), ("problem", problem.into())])),
+    );
     Ok(Value::map([
         ("result", Value::from(mismatches.is_empty())),
         ("images", report.images.into()),
         ("blobs", report.blobs.into()),
         ("bytes", report.bytes.into()),
+        ("layers_of_trees", trees.layers.into()),
         ("mismatches", Value::List(mismatches)),
     ]))
 }

@@ -252,6 +252,14 @@ pub fn write_atomic(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
     file.persist()
 }
 
+/// Replaces the file so that nobody sees half of it; after a power cut it may be the old one, or empty. For what can be
+/// made again, or is synced later with much else.
+pub fn write_unsynced(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
+    let mut file = TempFile::beside(path, mode)?;
+    file.write_all(bytes).context(|| format!("cannot write `{}`", path.display()))?;
+    file.replace()
+}
+
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// A file that becomes `target` when [`TempFile::persist`] says so and is removed when it is dropped before.

@@ -32,7 +32,7 @@ pub enum Base {
 pub struct Bootstrap {
     /// The suite: `bookworm`, `sid`, `noble`.
     pub suite: String,
-    /// Where packages come from, as lines of `sources.list`, one-line or deb822 style.
+    /// Where packages come from, as lines of `sources.list`.
     pub sources: Sources,
     /// The architecture in Debian's words.
     pub architecture: String,
@@ -45,7 +45,7 @@ pub struct Bootstrap {
 /// Where packages come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sources {
-    /// Files for `/etc/apt/sources.list.d`, or `sources.list`: name and content.
+    /// `sources.list` and its content: `deb` lines.
     pub files: Vec<(String, String)>,
 }
 
@@ -89,8 +89,34 @@ impl Variant {
 impl Sources {
     /// What these sources are known by, wherever they are written.
     pub fn digest(&self) -> Digest {
-        let text: String = self.files.iter().map(|(name, content)| format!("{name}\0{content}\0")).collect();
+        let text: String = self.files.iter().flat_map(|(name, content)| [name.as_str(), "\0", content, "\0"]).collect();
         Digest::of(text.as_bytes())
+    }
+}
+
+impl Bootstrap {
+    /// What the archive of these sources and this architecture is known by.
+    pub fn archive(&self) -> Digest {
+        Digest::of(format!("{}\n{}", self.architecture, self.sources.digest()).as_bytes())
+    }
+
+    /// What in it cannot be handed to other programs, if anything cannot.
+    pub fn problem(&self) -> Option<String> {
+        let is_word = |text: &str| {
+            text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte))
+        };
+        if !is_word(&self.suite) {
+            return Some(format!("`{}` is not the name of a suite", self.suite.escape_debug()));
+        }
+        if !is_word(&self.architecture) {
+            return Some(format!("`{}` is no architecture", self.architecture.escape_debug()));
+        }
+        let lines = self.sources.files.iter().flat_map(|(_, content)| content.split('\n'));
+        let is_source = |line: &str| line.is_empty() || line.starts_with("deb ") && !line.chars().any(char::is_control);
+        lines.into_iter().find(|line| !is_source(line)).map(|line| {
+            format!("`{}` is no source: a line is `deb [OPTIONS] URI SUITE COMPONENT…`", line.escape_debug())
+        })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What of a plan is there already, and why the rest is not.
 
-use super::{Facts, Inputs, Missing, Plan, PlanName, Plans, Step, identity};
+use std::path::PathBuf;
+
+use super::{Facts, Inputs, Missing, Output, Plan, PlanName, Plans, Step, identity};
 use crate::vocab::{Digest, Value};
 
 /// A result that is there: what it was made of.
@@ -10,6 +12,10 @@ pub struct Known {
     pub inputs: Inputs,
     /// What the tree is, by content.
     pub tree: Digest,
+    /// What the next step builds on.
+    pub after: Digest,
+    /// Whether its packages came from archives that nobody knows, so that it grows old.
+    pub ages: bool,
     /// When it was made, in seconds since 1970.
     pub made: i64,
 }
@@ -20,6 +26,8 @@ pub trait Answers {
     fn known(&self, identity: Digest) -> Option<Known>;
     /// The inputs of what was made last in this place of this plan.
     fn last(&self, slot: &str) -> Option<Inputs>;
+    /// Whether an output is where it goes, whole, and made of these inputs.
+    fn output(&self, output: &Output, inputs: &Inputs) -> Status;
     /// Now, in seconds since 1970, and for how long packages of archives that nobody knows stay good.
     fn now_and_ttl(&self) -> (i64, i64);
 }
@@ -41,6 +49,8 @@ pub enum Why {
     Unknown(Missing),
     /// It was made, and is not in the store any more.
     Gone,
+    /// Something else, in words.
+    Other(String),
 }
 
 /// Whether a step's result is there.
@@ -65,6 +75,8 @@ pub struct Line {
     pub status: Status,
     /// Its place in its plan, by which the one made last is found.
     pub slot: String,
+    /// Of an output: the file or folder it becomes.
+    pub path: Option<PathBuf>,
 }
 
 /// A plan and what of it is there.
@@ -124,8 +136,8 @@ impl Walk<'_> {
     fn base(&mut self) {
         let what = format!("begin with {}", self.plan.base_text());
         let slot = slot(self.space, &self.plan.name, "base");
-        let line = self.judge(what, identity::of_base(&self.plan.base, self.facts), slot, None);
-        self.push(line, None);
+        let (line, after) = self.judge(what, identity::of_base(&self.plan.base, self.facts), slot);
+        self.push(line, after, None);
     }
 
     fn step(&mut self, step: &Step) {
@@ -133,19 +145,30 @@ impl Walk<'_> {
         let number = self.lines.iter().filter(|line| !line.slot.ends_with("\0base")).count();
         let slot = slot(self.space, &self.plan.name, &format!("step {number}"));
         let Some(before) = self.after else {
-            self.lines.push(Line { what, identity: None, inputs: None, status: Status::Miss(Why::Before), slot });
+            self.lines.push(Line {
+                what,
+                identity: None,
+                inputs: None,
+                status: Status::Miss(Why::Before),
+                slot,
+                path: None,
+            });
             self.whole = false;
             return;
         };
         let bootstrap = self.plans.bootstrap(self.plan);
         let inputs = identity::of_step(before, step, bootstrap, self.facts);
-        let ages = matches!(step.action, super::Action::Packages { .. }) && bootstrap.is_none();
-        let line = self.judge(what, inputs, slot, ages.then(|| self.answers.now_and_ttl()));
-        self.push(line, Some(step));
+        let (line, after) = self.judge(what, inputs, slot);
+        self.push(line, after, Some(step));
     }
 
-    fn push(&mut self, mut line: Line, step: Option<&Step>) {
-        self.after = line.identity;
+    fn push(&mut self, mut line: Line, after: Option<Digest>, step: Option<&Step>) {
+        self.after = after;
+        let unknown = matches!(step.map(|step| &step.action), Some(super::Action::Packages { .. }))
+            && self.plans.bootstrap(self.plan).is_none();
+        if unknown && !matches!(line.status, Status::Hit(_)) {
+            self.after = None;
+        }
         if step.is_some_and(|step| step.volatile) {
             // What comes after it is known only once it has run.
             line.status = Status::Miss(Why::Volatile);
@@ -155,32 +178,47 @@ impl Walk<'_> {
         self.lines.push(line);
     }
 
-    fn output(&self, output: &super::Output) -> Line {
+    fn output(&self, output: &Output) -> Line {
         let what = output.summary();
         let slot = slot(self.space, &self.plan.name, &format!("output {what}"));
-        match self.after {
-            Some(after) => self.judge(what, identity::of_output(after, output, self.facts), slot, None),
-            None => Line { what, identity: None, inputs: None, status: Status::Miss(Why::Before), slot },
+        let path = output.path.clone();
+        let unknown = |status| Line {
+            what: what.clone(),
+            identity: None,
+            inputs: None,
+            status,
+            slot: slot.clone(),
+            path: path.clone(),
+        };
+        let Some(after) = self.after else { return unknown(Status::Miss(Why::Before)) };
+        match identity::of_output(after, output, self.facts) {
+            Err(missing) => unknown(Status::Miss(Why::Unknown(missing))),
+            Ok(inputs) => Line {
+                identity: Some(inputs.identity()),
+                status: self.answers.output(output, &inputs),
+                inputs: Some(inputs),
+                ..unknown(Status::Miss(Why::Before))
+            },
         }
     }
 
-    fn judge(&self, what: String, inputs: Result<Inputs, Missing>, slot: String, age: Option<(i64, i64)>) -> Line {
+    /// A line, and what the next one builds on.
+    fn judge(&self, what: String, inputs: Result<Inputs, Missing>, slot: String) -> (Line, Option<Digest>) {
         let inputs = match inputs {
             Ok(inputs) => inputs,
             Err(missing) => {
                 let status = Status::Miss(Why::Unknown(missing));
-                return Line { what, identity: None, inputs: None, status, slot };
+                return (Line { what, identity: None, inputs: None, status, slot, path: None }, None);
             }
         };
         let identity = inputs.identity();
-        let status = match self.answers.known(identity) {
-            Some(known) => match age.map(|(now, ttl)| (now - known.made, ttl)) {
-                Some((old, ttl)) if old > ttl => Status::Miss(Why::Old(old)),
-                _ => Status::Hit(known.tree),
-            },
-            None => Status::Miss(self.why(&inputs, &slot)),
+        let (now, ttl) = self.answers.now_and_ttl();
+        let (status, after) = match self.answers.known(identity) {
+            Some(known) if known.ages && now - known.made > ttl => (Status::Miss(Why::Old(now - known.made)), None),
+            Some(known) => (Status::Hit(known.tree), Some(known.after)),
+            None => (Status::Miss(self.why(&inputs, &slot)), Some(identity)),
         };
-        Line { what, identity: Some(identity), inputs: Some(inputs), status, slot }
+        (Line { what, identity: Some(identity), inputs: Some(inputs), status, slot, path: None }, after)
     }
 
     fn why(&self, inputs: &Inputs, slot: &str) -> Why {
@@ -211,6 +249,7 @@ impl Why {
             Self::Unknown(Missing::Archive(_)) => "its archives were never looked at".to_owned(),
             Self::Unknown(Missing::Image(reference)) => format!("the image `{reference}` was not looked up"),
             Self::Unknown(Missing::Tool(tool)) => format!("there is no `{tool}` here"),
+            Self::Other(text) => text.clone(),
             Self::Gone => "its result is not in the store any more".to_owned(),
         }
     }

@@ -72,6 +72,11 @@ impl Plans {
                 });
             }
             problems.extend(trees_of(plan));
+            if let Base::Bootstrap(bootstrap) = &plan.base
+                && let Some(what) = bootstrap.problem()
+            {
+                problems.push(Problem { place: plan.place.clone(), what: format!("`{}`: {what}", plan.name) });
+            }
         }
         problems.extend(this.cycles());
         if problems.is_empty() { Ok(this) } else { Err(problems) }

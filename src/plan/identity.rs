@@ -114,7 +114,14 @@ pub fn tools_of_base(base: &Base) -> &'static [&'static str] {
 pub fn tools_of_output(form: &Form) -> &'static [&'static str] {
     match form {
         Form::Squashfs => &["mksquashfs"],
-        Form::Disk(_) => &["mke2fs", "qemu-img"],
+        Form::Disk(disk) => match (disk.layout, disk.format == super::Format::Raw) {
+            (super::Layout::Whole, true) => &["mke2fs"],
+            (super::Layout::Whole, false) => &["mke2fs", "qemu-img"],
+            (super::Layout::WholeBootable, true) => &["mke2fs", "grub-mkimage"],
+            (super::Layout::WholeBootable, false) => &["mke2fs", "grub-mkimage", "qemu-img"],
+            (super::Layout::Gpt, true) => &["mke2fs", "grub-mkimage", "sfdisk", "mkfs.fat", "mcopy"],
+            (super::Layout::Gpt, false) => &["mke2fs", "grub-mkimage", "sfdisk", "mkfs.fat", "mcopy", "qemu-img"],
+        },
         Form::Tar { .. } | Form::Directory | Form::Image { .. } | Form::Kernel => &[],
     }
 }
@@ -127,10 +134,9 @@ pub fn of_base(base: &Base, facts: &Facts) -> Result<Inputs, Missing> {
         inputs.set("epoch", epoch.to_string());
     }
     match base {
-        Base::Empty => {}
         Base::Bootstrap(bootstrap) => {
             inputs.members("bootstrap", &json(bootstrap));
-            inputs.archive(bootstrap.sources.digest(), facts)?;
+            inputs.archive(bootstrap.archive(), facts)?;
         }
         Base::Directory(path) | Base::Tar(path) | Base::Disk(path) => {
             let fact = facts.files.get(path).ok_or_else(|| Missing::File(path.clone()))?;
@@ -140,8 +146,8 @@ pub fn of_base(base: &Base, facts: &Facts) -> Result<Inputs, Missing> {
             let digest = facts.images.get(reference).ok_or_else(|| Missing::Image(reference.clone()))?;
             inputs.set("content", digest.to_string());
         }
-        // Only its tree counts, which `before` of the first step says.
-        Base::Plan(_) => {}
+        // Of a plan only its tree counts, which `before` of the first step says.
+        Base::Empty | Base::Plan(_) => {}
     }
     tools_of_base(base).iter().try_for_each(|tool| inputs.tool(tool, facts))?;
     Ok(inputs)
@@ -171,7 +177,7 @@ pub fn of_step(before: Digest, step: &Step, bootstrap: Option<&Bootstrap>, facts
             inputs.file("source", source, facts)?;
         }
         Action::Packages { .. } => match bootstrap {
-            Some(bootstrap) => inputs.archive(bootstrap.sources.digest(), facts)?,
+            Some(bootstrap) => inputs.archive(bootstrap.archive(), facts)?,
             None => inputs.set("archive", "those of the tree"),
         },
         Action::Run { .. }

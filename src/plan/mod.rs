@@ -36,6 +36,7 @@ pub struct Plan {
     /// What it leaves behind.
     pub outputs: Vec<Output>,
     /// Where in its users' files it comes from.
+    #[serde(default)]
     pub place: String,
 }
 

@@ -127,6 +127,7 @@ impl TreePath {
     }
 
     /// The entry of this name below it.
+    #[must_use]
     pub fn join(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0.trim_end_matches('/')))
     }

@@ -16,6 +16,7 @@ pub struct Step {
     #[serde(default = "root")]
     pub tree: String,
     /// Whether it reaches the network.
+    #[serde(default)]
     pub network: bool,
     /// Whether its result is never taken for the result of another run.
     #[serde(default)]

@@ -16,7 +16,7 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::exchange::{Answer, Bounds, exchange};
 use crate::host::{environment, fs, process};
 use crate::oci;
-use crate::progress::Cancel;
+use crate::progress::{Cancel, Progress};
 use crate::vocab::Secret;
 
 /// What docker calls its hub when it talks to credential programs.
@@ -68,13 +68,17 @@ pub(super) fn find(
     account: &str,
     repository: &str,
     configured: Option<&Path>,
-    cancel: &Cancel,
+    (progress, cancel): (&Progress, &Cancel),
 ) -> Result<Option<Credentials>> {
     for (path, must_exist) in files(configured) {
         if !must_exist && !fs::exists(&path)? {
             continue;
         }
         let file = read(&path)?;
+        // Other programs read it all the same, so this does not stand in the way.
+        if let Err(error) = fs::require_private(&path) {
+            progress.warn(format!("{error}: `chmod 0600 {}`", path.display()));
+        }
         if let Some(found) = file.find(account, repository, cancel).context(|| in_file(&path))? {
             tracing::debug!(registry = account, file = %path.display(), "credentials found");
             return Ok(Some(found));

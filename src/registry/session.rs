@@ -141,13 +141,16 @@ impl<'a> Session<'a> {
         };
         let session = over(endpoint.clone());
         if endpoint.unsure {
-            if session.ping().is_ok() {
-                return Ok(session);
-            }
-            // What the loopback says without TLS is the likelier truth, so that is what its failures are told of.
+            let Err(plain) = session.ping() else { return Ok(session) };
             let with_tls = over(endpoint.with_tls());
-            if with_tls.ping().is_ok() {
-                return Ok(with_tls);
+            match (with_tls.ping(), plain) {
+                (Ok(()), _) => return Ok(with_tls),
+                // Servers with TLS answer `400` without it.
+                (Err(trouble), Trouble::Fatal(plain)) if plain.kind() == Kind::Failed => {
+                    return Err(trouble.into_error());
+                }
+                // Else what the loopback says without TLS is the likelier truth, so that is what its failures are told of.
+                (Err(_), _) => {}
             }
         }
         if endpoint.is_mirror {
@@ -279,7 +282,7 @@ impl<'a> Session<'a> {
             return Ok(found.as_ref());
         }
         let file = self.options.auth_file.as_deref();
-        let found = credentials::find(&self.endpoint.account, &self.repository, file, &self.cancel)?;
+        let found = credentials::find(&self.endpoint.account, &self.repository, file, (self.progress, &self.cancel))?;
         Ok(self.credentials.get_or_init(|| found).as_ref())
     }
 

@@ -108,10 +108,20 @@ impl Canonical {
 impl DirectoryLayer {
     /// The canonical digest of the walked directory; `told` hears how many bytes were read, and may end it.
     pub fn tree_digest(&self, told: &mut dyn FnMut(u64) -> Result<()>) -> Result<Digest> {
+        self.tree_digest_as(&|entry| entry, told)
+    }
+
+    /// The canonical digest of the walked directory with every entry as `seen` has it.
+    pub fn tree_digest_as(
+        &self,
+        seen: &dyn Fn(Entry) -> Entry,
+        told: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Digest> {
         let mut canonical = Canonical::new();
         let mut buffer = vec![0; BUFFER];
         for number in 0..self.count() {
-            let placed = self.placed(number);
+            let mut placed = self.placed(number);
+            placed.entry = seen(placed.entry);
             canonical.begin(&placed.entry);
             let mut place = 0;
             for (position, offset, length) in placed.runs() {

@@ -63,12 +63,25 @@ impl Overlay {
     }
 
     /// Unmounts it; fails while something of it is in use.
+    ///
+    /// A program that another thread is starting just now holds copies of all descriptors until it is itself: that is waited
+    /// out.
     pub fn unmount(mut self) -> Result<()> {
         self.mounted = false;
-        rustix::mount::unmount(&self.at, UnmountFlags::NOFOLLOW)
-            .context(|| format!("cannot unmount the overlay at `{}`", self.at.display()))
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            match rustix::mount::unmount(&self.at, UnmountFlags::NOFOLLOW) {
+                Err(Errno::BUSY) if std::time::Instant::now() < until => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                ended => return ended.context(|| format!("cannot unmount the overlay at `{}`", self.at.display())),
+            }
+        }
     }
 }
+
+/// How long a mount that is in use is waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Drop for Overlay {
     fn drop(&mut self) {
@@ -124,7 +137,9 @@ impl Layers {
             set(key, value)?;
         }
         rustix::mount::fsconfig_create(context.as_fd())?;
-        rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        // Devices of an image are content and must open nothing of this machine.
+        let closed = MountAttrFlags::MOUNT_ATTR_NODEV;
+        rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, closed)
     }
 
     fn mount_in_one(&self, at: &Path) -> rustix::io::Result<()> {
@@ -141,7 +156,7 @@ impl Layers {
             return Err(Errno::TOOBIG);
         }
         let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
-        rustix::mount::mount("castoff", at, "overlay", MountFlags::empty(), options.as_c_str())
+        rustix::mount::mount("castoff", at, "overlay", MountFlags::NODEV, options.as_c_str())
     }
 }
 

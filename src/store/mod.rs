@@ -22,6 +22,7 @@ mod images;
 mod lease;
 mod part;
 mod records;
+pub mod trees;
 mod verify;
 mod writer;
 

@@ -79,10 +79,11 @@ fn digest(text: &str) -> Digest {
 fn facts(archives: &[&Bootstrap]) -> Facts {
     let file = FileFact { digest: digest("file"), name: "file".into(), disk_size: Some(1024) };
     let archive = ArchiveFact { releases: BTreeMap::from([("x/InRelease".into(), digest("r"))]), date: 1, fetched: 2 };
-    let tools = ["mmdebstrap", "mksquashfs", "mke2fs", "qemu-img"].map(|tool| (tool.to_owned(), "1".to_owned()));
+    let tools = ["mmdebstrap", "mksquashfs", "mke2fs", "qemu-img", "grub-mkimage", "sfdisk", "mkfs.fat", "mcopy"]
+        .map(|tool| (tool.to_owned(), "1".to_owned()));
     Facts {
         files: ["/h/file", "/h/other"].map(|path| (PathBuf::from(path), file.clone())).into(),
-        archives: archives.iter().map(|one| (one.sources.digest(), archive.clone())).collect(),
+        archives: archives.iter().map(|one| (one.archive(), archive.clone())).collect(),
         images: ["store:x:1", "store:x:2"].map(|image| (image.to_owned(), digest(image))).into(),
         tools: tools.into(),
         epoch: Some(7),
@@ -288,7 +289,7 @@ fn what_is_outside_of_a_plan_counts_where_it_is_used() {
         let pairs = all(&same).into_iter().zip(all(&facts));
         pairs.map(|(before, after)| u8::from(before != after).to_string()).collect::<String>()
     };
-    let sources = bootstrap.sources.digest();
+    let sources = bootstrap.archive();
     let archive =
         |facts: &mut Facts, change: &dyn Fn(&mut ArchiveFact)| change(facts.archives.get_mut(&sources).unwrap());
     let file = |facts: &mut Facts, change: &dyn Fn(&mut FileFact)| {
@@ -308,9 +309,7 @@ fn what_is_outside_of_a_plan_counts_where_it_is_used() {
     assert_eq!(changed(&|facts| file(facts, &|one| one.name = "other".into())), "000010");
     assert_eq!(changed(&|facts| facts.images = [("store:x:1".into(), digest("other"))].into()), "001000");
     assert_eq!(changed(&|facts| facts.epoch = None), "111001");
-    for (tool, which) in
-        [("mmdebstrap", "100000"), ("mke2fs", "000001"), ("qemu-img", "000001"), ("mksquashfs", "000000")]
-    {
+    for (tool, which) in [("mmdebstrap", "100000"), ("mke2fs", "000001"), ("mksquashfs", "000000")] {
         assert_eq!(changed(&|facts| facts.tools.insert(tool.into(), "2".into()).map_or((), drop)), which, "{tool}");
     }
 }
@@ -332,6 +331,13 @@ impl Answers for Made {
         self.last.get(slot).cloned()
     }
 
+    fn output(&self, _: &Output, inputs: &Inputs) -> Status {
+        match self.known.get(&inputs.identity()) {
+            Some(known) => Status::Hit(known.tree),
+            None => Status::Miss(Why::Before),
+        }
+    }
+
     fn now_and_ttl(&self) -> (i64, i64) {
         (self.now, 60)
     }
@@ -342,7 +348,8 @@ impl Made {
     fn make(&mut self, explained: &[Explained]) {
         for line in explained.iter().flat_map(|one| one.lines.iter().chain(&one.outputs)) {
             let (Some(inputs), Some(identity)) = (&line.inputs, line.identity) else { continue };
-            let known = Known { inputs: inputs.clone(), tree: digest("t"), made: self.now };
+            let ages = line.what.starts_with("install");
+            let known = Known { inputs: inputs.clone(), tree: digest("t"), after: identity, ages, made: self.now };
             self.known.insert(identity, known);
             self.last.insert(line.slot.clone(), inputs.clone());
         }

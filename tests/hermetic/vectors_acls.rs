@@ -4,12 +4,30 @@ use castoff::rootfs::flatten::FlattenOptions;
 
 use super::{expect, layers, merge, pack, refused, shared};
 
-const NONE: FlattenOptions =
-    FlattenOptions { acls: false, split_acl_layer: false, base_layers: 0, text_acls: false, keep_sparse: false };
-const TEXT: FlattenOptions =
-    FlattenOptions { acls: true, split_acl_layer: false, base_layers: 0, text_acls: true, keep_sparse: false };
-const SPLIT: FlattenOptions =
-    FlattenOptions { acls: true, split_acl_layer: true, base_layers: 0, text_acls: false, keep_sparse: false };
+const NONE: FlattenOptions = FlattenOptions {
+    acls: false,
+    split_acl_layer: false,
+    base_layers: 0,
+    text_acls: false,
+    keep_sparse: false,
+    relative_below: None,
+};
+const TEXT: FlattenOptions = FlattenOptions {
+    acls: true,
+    split_acl_layer: false,
+    base_layers: 0,
+    text_acls: true,
+    keep_sparse: false,
+    relative_below: None,
+};
+const SPLIT: FlattenOptions = FlattenOptions {
+    acls: true,
+    split_acl_layer: true,
+    base_layers: 0,
+    text_acls: false,
+    keep_sparse: false,
+    relative_below: None,
+};
 
 #[test]
 fn v14_a_change_of_metadata_alone_replaces_them_as_a_whole() {

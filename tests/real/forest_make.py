@@ -45,6 +45,11 @@ def entries(layer, kind):
         add(layer, place + "evil", type=tarfile.FIFOTYPE)
     elif kind == "dotdot":
         add(layer, place + "../../../evil", b"out")
+    elif kind == "absolute":
+        add(layer, "/" + place + "evil", b"x")
+    elif kind == "second":
+        add(layer, place + "a.img.zst", packed(b"whole"))
+        add(layer, place + "b.img.zst", packed(b"x" * 100_000)[:-10])
     elif kind == "newline":
         add(layer, place + "evil\nname", b"x")
     elif kind == "double":

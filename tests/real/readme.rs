@@ -42,6 +42,13 @@ pub(crate) fn examples_of(file: &str, fence: &str) -> Vec<Example> {
     found
 }
 
+/// The text of README.md's block with exactly this word behind the fence.
+fn block(fence: &str) -> String {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, rest) = text.split_once(&format!("```{fence}\n")).expect("the block is there");
+    rest.split_once("```\n").unwrap().0.to_owned()
+}
+
 /// What the examples take for granted: the sample image database, a root filesystem, an LXC container, an image with layers, also in the engine, a disk image.
 fn prepare(folder: &Path) {
     let script = r#"
@@ -86,6 +93,8 @@ fn every_example_of_the_readme_runs_and_prints_what_it_shows() {
     let _images =
         [DockerImage("castoff-test-readme:1".to_owned()), DockerImage("castoff-test-readme:packed".to_owned())];
     prepare(folder);
+    crate::build::busybox_tar(&folder.join("busybox.tar"));
+    std::fs::write(folder.join("plans.json"), block("json plans.json")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_castoff"), folder.join("castoff")).unwrap();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     program("skopeo");

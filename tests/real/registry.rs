@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
 use crate::faults::{assert_store_is_whole, leftovers, make};
@@ -179,6 +180,75 @@ fn a_token_is_fetched_for_what_is_wanted_and_the_password_goes_to_the_token_serv
     assert!(!headers.is_empty() && headers.iter().all(|header| header.starts_with("Bearer ")), "{headers:?}");
     let asked: Vec<String> = tokens.asked().iter().map(|asked| asked["path"].to_string()).collect();
     assert!(asked.iter().any(|path| path.contains("scope=repository%3Agroup%2Fa%3Apull%2Cpush")), "{asked:?}");
+}
+
+/// An authority of the test's own: its certificate, and what it signed for this machine with the key of that.
+fn authority(folder: &std::path::Path, name: &str) -> [std::path::PathBuf; 3] {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let own = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&own).unwrap().pem();
+    let issuer = Issuer::new(params, own);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    [("authority", authority), ("certificate", certificate), ("key", key.serialize_pem())].map(|(kind, text)| {
+        let path = folder.join(format!("{name}-{kind}.pem"));
+        std::fs::write(&path, text).unwrap();
+        path
+    })
+}
+
+#[test]
+fn a_registry_over_tls_is_trusted_by_the_named_authority_alone() {
+    let castoff = Castoff::new();
+    let folder = castoff.scratch();
+    let [ours, certificate, key] = authority(folder, "ours");
+    let [theirs, ..] = authority(folder, "theirs");
+    let auth = password_file(folder);
+    let registry = Server::registry_over_tls(&folder.join("registry"), &auth, (&certificate, &key));
+    with_noise(&castoff, 1);
+    let host = format!("localhost:{}", registry.port);
+    let there = format!("docker://{host}/group/a:1");
+    let json = format!("{{\"auths\": {{\"{host}\": {{\"auth\": \"c29tZW9uZTpjYW5hcnktcGFzc3dvcmQ=\"}}}}}}");
+    let login = folder.join("auth.json");
+    std::fs::write(&login, json).unwrap();
+    std::fs::set_permissions(&login, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let run = |arguments: &[&str], authorities: Option<&std::path::Path>| {
+        let mut command = castoff.command([&["call", "--retcode-passthrough", "--out=json"], arguments].concat());
+        command.env("REGISTRY_AUTH_FILE", &login);
+        command.envs(authorities.map(|path| ("CASTOFF_REGISTRIES_AUTHORITIES", path)));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let copy = ["image.copy", "store:noise:1", &there];
+    for authorities in [None, Some(theirs.as_path())] {
+        let (code, told) = run(&copy, authorities);
+        assert_eq!(code, Some(77), "{told}");
+        assert!(told.contains("is not trusted") && told.contains("certificate"), "{told}");
+    }
+    let (code, told) = run(&copy, Some(&ours));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!told.contains("chmod"), "{told}");
+    let seen = succeed(program("skopeo").args(["inspect", "--format={{.Name}}", "--tls-verify=false"]).args([
+        "--authfile",
+        &login.display().to_string(),
+        &there,
+    ]));
+    assert_eq!(seen.trim(), format!("{host}/group/a"));
+    // A mirror has to show who it is as well; and an auth file that others may read is told of.
+    std::fs::set_permissions(&login, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let other = Castoff::new()
+        .with("CASTOFF_REGISTRIES_MIRRORS", format!("{{registry.castoff.invalid: ['https://{host}/']}}"))
+        .with("REGISTRY_AUTH_FILE", login.display().to_string());
+    let inspect = ["call", "--retcode-passthrough", "image.inspect", "docker://registry.castoff.invalid/group/a:1"];
+    let untrusted = other.command(inspect).output().unwrap();
+    assert!(!untrusted.status.success());
+    assert!(String::from_utf8_lossy(&untrusted.stderr).contains("is not trusted"), "{untrusted:?}");
+    let trusted = other.command(inspect).env("CASTOFF_REGISTRIES_AUTHORITIES", &ours).output().unwrap();
+    let told = String::from_utf8_lossy(&trusted.stderr);
+    assert!(trusted.status.success(), "{told}");
+    assert!(told.contains(&format!("others may read or change `{}`", login.display())), "{told}");
 }
 
 #[test]

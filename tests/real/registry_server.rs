@@ -41,6 +41,15 @@ impl Server {
 
     /// A registry that keeps its content in this folder.
     pub(crate) fn registry(folder: &Path, auth: &str) -> Self {
+        Self::registry_with(folder, auth, &[])
+    }
+
+    /// The same with TLS: the files of its certificate and its key.
+    pub(crate) fn registry_over_tls(folder: &Path, auth: &str, (certificate, key): (&Path, &Path)) -> Self {
+        Self::registry_with(folder, auth, &[("CERTIFICATE", certificate), ("KEY", key)])
+    }
+
+    fn registry_with(folder: &Path, auth: &str, tls: &[(&str, &Path)]) -> Self {
         let port = free_port();
         let configuration = folder.with_extension(format!("{port}.yml"));
         let text = format!(
@@ -50,6 +59,7 @@ impl Server {
         std::fs::write(&configuration, text).unwrap();
         let mut command = program("docker-registry");
         command.arg("serve").arg(&configuration).env("OTEL_TRACES_EXPORTER", "none");
+        command.envs(tls.iter().map(|(name, path)| (format!("REGISTRY_HTTP_TLS_{name}"), path)));
         Self::start(command, port, &configuration)
     }
 

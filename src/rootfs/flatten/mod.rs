@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::rootfs::acl::Acl;
-use crate::rootfs::tar::{Input, Scanner};
+use crate::rootfs::tar::{self, Input, Member, Scanner};
 use crate::rootfs::{Limits, ReadAt, Timestamp};
 
 pub use entries::{ContentAt, FlatEntries, FlatEntry};
@@ -49,11 +49,20 @@ pub struct FlattenOptions {
     /// the PAX forms when it saves or pushes it (20.10: "could not verify layer data"); engines unpack full blocks
     /// anyway.
     pub keep_sparse: bool,
+    /// A folder of which no entry may have a name with a `/` before it: the merge fails on the first.
+    pub relative_below: Option<&'static str>,
 }
 
 impl Default for FlattenOptions {
     fn default() -> Self {
-        Self { acls: true, split_acl_layer: false, base_layers: 0, text_acls: false, keep_sparse: false }
+        Self {
+            acls: true,
+            split_acl_layer: false,
+            base_layers: 0,
+            text_acls: false,
+            keep_sparse: false,
+            relative_below: None,
+        }
     }
 }
 
@@ -108,6 +117,7 @@ impl Flattener {
         let mut newest = Timestamp::default();
         while let Some(member) = scanner.next_member()? {
             newest = newest.max(member.entry.mtime);
+            refuse_absolute(&member, self.options.relative_below)?;
             layer.apply(&member)?;
         }
         let summary = layer.end()?;
@@ -171,6 +181,19 @@ impl Flattener {
         }
         Ok(Flat { plan, outputs, report: self.report })
     }
+}
+
+/// Fails on an entry of this folder, or the folder itself, whose name was written with a `/` before it.
+fn refuse_absolute(member: &Member, folder: Option<&str>) -> Result<()> {
+    let path = &member.entry.path;
+    let is_in = |folder: &str| {
+        path.strip_prefix(folder.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    if !member.absolute || !folder.is_some_and(is_in) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, format!("entry `/{}` is refused: its name is absolute", tar::shown(path)))
+        .hint("whoever made the layer let its names begin with `/`: make it with relative ones"))
 }
 
 /// Merged layers: what they are, and how they are written.

@@ -55,6 +55,8 @@ pub struct Member {
     pub verbatim: bool,
     /// Which parts of a sparse file are stored.
     pub sparse: Option<SparseMap>,
+    /// Whether its name is written with a `/` before it, which the path does not have.
+    pub absolute: bool,
     /// The ACLs it carries as text.
     pub text_acls: Option<TextAcls>,
     /// The global records in force, which are not in the span.
@@ -69,6 +71,7 @@ pub(super) struct Draft {
     /// Bytes that follow but are no content of the entry (a GNU dump's list of names).
     pub(super) skipped: u64,
     pub(super) verbatim: bool,
+    pub(super) absolute: bool,
     pub(super) old_gnu_sparse: bool,
     /// A size that a link claims and no reader of today follows.
     pub(super) link_claims: u64,
@@ -83,6 +86,7 @@ pub(super) fn draft(block: &Block, extended: &mut Extended, limits: &Limits) -> 
     if path.is_empty() && !is_directory {
         return Err(Fault::Wrong(Kind::Refused, "the root is not a directory here".to_owned()));
     }
+    let absolute = raw.starts_with(b"/");
     let name_is_plain = raw == path || (is_directory && is_path_with_slash(&raw, &path));
     let verbatim = shape.canonical && name_is_plain && extended.is_plain();
     let mtime = match extended.mtime {
@@ -106,6 +110,7 @@ pub(super) fn draft(block: &Block, extended: &mut Extended, limits: &Limits) -> 
         stored: shape.stored,
         skipped: shape.skipped,
         verbatim: verbatim && !only_libarchive,
+        absolute,
         old_gnu_sparse,
         link_claims: shape.link_claims,
     })

@@ -320,6 +320,7 @@ impl<I: Input> Scanner<I> {
         let text_acls = pending.extended.text_acls;
         Ok(Member {
             verbatim: draft.verbatim && globals.is_none(),
+            absolute: draft.absolute,
             entry: draft.entry,
             span: Span { header: pending.start, block: start, data, stored: draft.stored },
             sparse,

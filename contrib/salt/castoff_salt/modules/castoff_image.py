@@ -70,7 +70,6 @@ def boot(
     return _call("image.boot", boot, locals())
 
 
-def copy(source, destination, compression=None, tmpdir=None, keep_old=True, test=False):
 def copy(source, destination, compression=None, tmpdir=None, keep_old=True, platform=None, test=False):
     """
     Copy an image as it is: same layers, same configuration, same image ID.
@@ -106,7 +105,7 @@ def gc(max_size=None, keep=None, test=False):
     """
     Remove untagged images, blobs nobody names and leftovers of killed runs from the embedded store.
 
-    Honours store.keep (untagged images kept, newest first) and store.max_size (bytes).
+    Honours store.keep (untagged images kept, newest first) and store.max_size (bytes). Results of build steps that nobody used for build.keep_days go too, and the oldest of them while they take more than build.max_size.
 
     Usage: castoff_image.gc [max_size=None] [keep=None] [test=False]
 
