@@ -24,6 +24,7 @@ mod order;
 mod outputs;
 mod packages;
 mod report;
+mod run;
 mod shell;
 mod tree;
 mod worker;
