@@ -160,6 +160,7 @@ fn a_killed_build_leaves_nothing_and_the_next_one_goes_on() {
         "trees.layer.before-rename",
         "trees.record.kept",
         "build.step.done",
+        "build.output.announced",
         "build.output.before-rename",
         "build.output.after-rename",
     ] {
@@ -172,6 +173,9 @@ fn a_killed_build_leaves_nothing_and_the_next_one_goes_on() {
     let report = shop.build(&plans);
     assert_eq!(report["result"], true, "{report:#}");
     assert_eq!(content(&shop.path("plain.tar"), "root/last"), "last\n");
+    let beside = std::fs::read_dir(shop.castoff.scratch()).unwrap().map(|entry| entry.unwrap().file_name());
+    let aside: Vec<_> = beside.filter(|name| name.to_string_lossy().contains(".aside-")).collect();
+    assert!(aside.is_empty(), "castoff's own files are known for its own: {aside:?}");
     nothing_left(&shop);
 }
 
@@ -201,6 +205,7 @@ fn a_build_whose_castoff_is_killed_takes_everything_with_it() {
     while alive() == 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(50));
     }
+    assert!(alive() > 0, "the step never began");
     child.kill().unwrap();
     child.wait().unwrap();
     let until = Instant::now() + Duration::from_secs(30);
