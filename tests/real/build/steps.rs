@@ -11,6 +11,7 @@ fn every_action_does_what_it_says() {
     shop.write("in/folder/deep/b", "b");
     std::os::unix::fs::symlink("../../../../etc/passwd", shop.path("in/folder/out")).unwrap();
     shop.write("in/file", "file");
+    std::os::unix::fs::chown(shop.path("in/folder/a"), Some(33), Some(34)).unwrap();
     crate::harness::succeed(
         crate::harness::program("tar")
             .args(["-cf"])
@@ -62,6 +63,8 @@ fn every_action_does_what_it_says() {
     ] {
         assert!(listing.contains(line), "{line} in\n{listing}");
     }
+    let owned: Vec<&str> = listing.lines().filter(|line| line.contains(" 33/34 ")).collect();
+    assert!(owned.len() == 2 && owned.iter().all(|line| line.ends_with("folder/a")), "owners stay: {owned:?}");
     assert!(listing.contains("-rwsr-xr-x 0/0") && !listing.contains("bin/yes"), "{listing}");
     assert!(!listing.contains("2026"), "nothing tells when it was built:\n{listing}");
     nothing_left(&shop);
