@@ -32,8 +32,8 @@ soak: ## long fuzzing and kill storms (SOAK_MINUTES=30)
 deb: ## a Debian package in target/debian
 	@contrib/make/deb.sh
 
-install: build ## the binary into $(PREFIX)/bin (/usr/local)
-	install -D -m 0755 "$${CARGO_TARGET_DIR:-target}/release/castoff" "$(DESTDIR)$${PREFIX:-/usr/local}/bin/castoff"
+install: $(if $(CASTOFF_BIN),,build) ## the binary into $(PREFIX)/bin (/usr/local); CASTOFF_BIN names a built one
+	install -D -m 0755 "$${CASTOFF_BIN:-$${CARGO_TARGET_DIR:-target}/release/castoff}" "$(DESTDIR)$${PREFIX:-/usr/local}/bin/castoff"
 
 clean: ## remove what the build and the demo made
 	rm -rf "$${CARGO_TARGET_DIR:-target}" .demo

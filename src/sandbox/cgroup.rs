@@ -103,6 +103,12 @@ impl Groups {
         self.made.iter().flat_map(|group| group.limits.iter().copied()).collect()
     }
 
+    /// The most processes that were there at once, where the kernel counts them; 0 before the first.
+    pub(super) fn most_processes(&self) -> Option<u64> {
+        let group = self.made.iter().find(|group| group.limits.contains(&PROCESSES.what))?;
+        fs::read_text(&group.folder.join("pids.peak")).ok()?.trim().parse().ok()
+    }
+
     /// Which limit the kernel had to enforce.
     pub(super) fn hit(&self) -> Option<&'static str> {
         let failed = |group: &Group, limit: &Limit| {

@@ -70,7 +70,7 @@ fn take_terminal(path: &[u8]) -> Result<File, Failure> {
 }
 
 /// Whether `kernel.pid_max` is the pid namespace's own, as since Linux 6.14; before, it is the whole machine's.
-pub(super) fn has_own_pid_max() -> bool {
+fn has_own_pid_max() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let numbers: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).take(2).collect();
     numbers.as_slice() >= &[6, 14]
@@ -78,18 +78,17 @@ pub(super) fn has_own_pid_max() -> bool {
 
 /// Lets the kernel hold the sandbox to so many processes, where it can.
 pub(super) fn limit_processes(most: u32) -> Result<(), Failure> {
-    // Numbers below 300 are given out once only (kernel/pid.c), and a look finds what is over the limit by then.
+    // Numbers below 300 are given out once only (kernel/pid.c).
     const ONCE: u32 = 300;
-    const SLACK: u32 = 64;
-    let numbers = most.saturating_add(ONCE + SLACK);
+    let numbers = most.saturating_add(ONCE + super::watch::SLACK);
     let means = if has_own_pid_max() && write("/proc/sys/kernel/pid_max", numbers.to_string().as_bytes()).is_ok() {
-        "processes: `kernel.pid_max` of a pid namespace, and a look every 100 ms"
+        "processes: `kernel.pid_max` of a pid namespace, and looks"
     } else if is_in_user_namespace() {
         // All of a worker's sandboxes count as one user's, so that this only keeps the machine usable meanwhile.
         let most = Some(u64::from(most) * 4 + 512);
         let limit = Rlimit { current: most, maximum: most };
         rustix::process::setrlimit(Resource::Nproc, limit).while_("limit its processes")?;
-        "processes: RLIMIT_NPROC of a user namespace, and a look every 100 ms"
+        "processes: RLIMIT_NPROC of a user namespace, and looks"
     } else {
         return Ok(());
     };

@@ -9,27 +9,19 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::cgroup::Groups;
-use super::inner::has_own_pid_max;
 use super::output::Output;
-use super::watch::Watch;
+use super::watch::{SLACK, Watch};
 use super::wire::{Order, Word};
 use super::{OUTER, Sandbox, SandboxReport};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::{fault, process};
 use crate::progress::Progress;
 
-/// How often it is asked whether to go on.
-const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-
 /// The most that the stages may say.
 const LONGEST_TELLING: usize = 1 << 20;
 
-/// What the stages have besides the command's own: the limits are the command's.
-const STAGES: u64 = 2;
+/// What the stages have besides the command's own: the limit is the command's.
 const STAGES_MEMORY: u64 = 64 << 20;
-
-/// So many more than allowed may be before the kernel steps in: the watch says which limit it was.
-const SLACK: u64 = 64;
 
 impl Sandbox {
     pub(super) fn supervise(&self, order: &Order, progress: &Progress) -> Result<SandboxReport> {
@@ -50,8 +42,9 @@ impl Sandbox {
         let sent = child.stdin.as_mut().map_or(Ok(()), |input| order.send(input));
         fault::point("sandbox.run.started");
         let named = named(order);
-        let mut watch = Watch::new(&self.limits, &named, child.id());
-        let followed = self.follow(&mut child, &mut output, &mut watch);
+        let mut watch = Watch::new(&self.limits, &named, child.id(), &groups);
+        // What came and went between two looks counts as well.
+        let followed = self.follow(&mut child, &mut output, &mut watch).and_then(|told| watch.peak().map(|()| told));
         if followed.is_err() {
             // Its first process dies with it, and every other one with that.
             child.kill().context(|| "cannot kill the sandbox")?;
@@ -70,9 +63,12 @@ impl Sandbox {
         let mut means = self.means(&grouped);
         for word in told.lines().filter_map(|line| serde_json::from_str::<Word>(line).ok()) {
             if let Word::Means(text) = &word {
-                // The stage inside may have better ones.
-                means.retain(|other| other.split(':').next() != text.split(':').next());
-                means.push(text.clone());
+                let what = text.split(':').next().unwrap_or_default();
+                // Where there is no group, the stage inside may have better ones.
+                if !grouped.contains(&what) {
+                    means.retain(|other| other.split(':').next() != Some(what));
+                    means.push(text.clone());
+                }
             }
             if let Some(end) = word.exit() {
                 return Ok(SandboxReport { exit: end?, tail, seconds: began.elapsed().as_secs_f64(), means });
@@ -84,16 +80,15 @@ impl Sandbox {
     }
 
     fn groups(&self) -> Groups {
-        let processes =
-            self.limits.processes.filter(|_| !has_own_pid_max()).map(|most| u64::from(most) + STAGES + SLACK);
+        let processes = self.limits.processes.map(|most| u64::from(most) + u64::from(SLACK));
         Groups::make(processes, self.limits.memory.map(|bytes| bytes.saturating_add(STAGES_MEMORY)))
     }
 
     /// How each limit is kept, as far as castoff itself does.
     fn means(&self, grouped: &[&str]) -> Vec<String> {
         let of = |what: &str| {
-            let how = if grouped.contains(&what) { "a control group, and" } else { "no control group, only" };
-            format!("{what}: {how} a look every 100 ms")
+            let how = if grouped.contains(&what) { "a control group" } else { "no control group, only looks" };
+            format!("{what}: {how}")
         };
         let limits = &self.limits;
         let wanted = [("processes", limits.processes.is_some()), ("memory", limits.memory.is_some())];
@@ -113,6 +108,7 @@ impl Sandbox {
             return Err(Error::new(Kind::Failed, "the sandbox has no pipes"));
         };
         let (mut words_open, mut printed_open) = (true, true);
+        let pause = Timespec { tv_sec: 0, tv_nsec: watch.pause().subsec_nanos().into() };
         while words_open || printed_open {
             if self.cancel.check().is_err() {
                 return Err(Error::new(Kind::Interrupted, "the command in the sandbox was cancelled"));
@@ -125,7 +121,7 @@ impl Sandbox {
             if printed_open {
                 watched.push(PollFd::from_borrowed_fd(printed.as_fd(), PollFlags::IN));
             }
-            match poll(&mut watched, Some(&GLANCE)) {
+            match poll(&mut watched, Some(&pause)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error).context(wrong),

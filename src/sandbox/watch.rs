@@ -7,11 +7,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::cgroup::Groups;
 use crate::error::{Error, Kind, Result};
 use crate::host::fs;
 
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it asks for the number of the machine's processes, where the kernel does not count those of a sandbox: what
+/// forks for ever is at its end within milliseconds, and may be gone before anybody looks.
+const GLIMPSE: Duration = Duration::from_millis(10);
+
+/// So many more processes than allowed may be before the kernel steps in: the watch says which limit it was.
+pub(super) const SLACK: u32 = 1024;
+
+/// Processes of a group that are castoff's own stages.
+const STAGES: u64 = 2;
 
 /// What must not be exceeded.
 #[derive(Clone, Debug, Default)]
@@ -28,15 +39,25 @@ pub(super) struct Watch<'a> {
     limits: &'a Limits,
     /// The command as errors name it.
     command: String,
-    /// The process above all that is watched.
+    /// The process above all that is watched, and the groups it is in.
     outer: i32,
+    groups: &'a Groups,
     began: Instant,
     looked: Option<Instant>,
+    /// The processes of the sandbox at the last look, and those of the whole machine.
+    counted: Option<(u64, u16)>,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(limits: &'a Limits, command: &str, outer: u32) -> Self {
-        Self { limits, command: command.to_owned(), outer: outer.cast_signed(), began: Instant::now(), looked: None }
+    pub(super) fn new(limits: &'a Limits, command: &str, outer: u32, groups: &'a Groups) -> Self {
+        let (command, outer) = (command.to_owned(), outer.cast_signed());
+        Self { limits, command, outer, groups, began: Instant::now(), looked: None, counted: None }
+    }
+
+    /// How long to wait for the next look.
+    pub(super) fn pause(&self) -> Duration {
+        let is_blind = self.limits.processes.is_some() && self.groups.most_processes().is_none();
+        if is_blind { GLIMPSE } else { PAUSE }
     }
 
     /// Fails with the limit that was exceeded.
@@ -46,15 +67,35 @@ impl<'a> Watch<'a> {
         {
             return Err(self.killed(&format!("it ran longer than {} s", limit.as_secs())));
         }
-        if self.looked.is_some_and(|before| before.elapsed() < PAUSE) {
+        if self.looked.is_some_and(|before| before.elapsed() < PAUSE) && !self.is_growing() {
             return Ok(());
         }
+        self.peak()?;
         self.floor()?;
         if self.limits.processes.is_some() || self.limits.memory.is_some() {
             self.processes()?;
         }
         self.looked = Some(Instant::now());
         Ok(())
+    }
+
+    /// Whether the machine has so many processes more than at the last look that the sandbox's may be too many.
+    fn is_growing(&self) -> bool {
+        let (Some(limit), Some((own, all))) = (self.limits.processes, self.counted) else { return false };
+        let more = rustix::system::sysinfo().procs.wrapping_sub(all);
+        // A difference in the upper half is a negative one.
+        more < u16::MAX / 2 && own + u64::from(more) > u64::from(limit)
+    }
+
+    /// Fails if the kernel counted too many processes, however short a time they were there.
+    pub(super) fn peak(&self) -> Result<()> {
+        let (Some(limit), Some(most)) = (self.limits.processes, self.groups.most_processes()) else { return Ok(()) };
+        let most = most.saturating_sub(STAGES);
+        if most > u64::from(limit) { Err(self.too_many(most, limit)) } else { Ok(()) }
+    }
+
+    fn too_many(&self, most: u64, limit: u32) -> Error {
+        self.killed(&format!("it had {most} processes, and {limit} are allowed"))
     }
 
     fn floor(&self) -> Result<()> {
@@ -71,13 +112,15 @@ impl<'a> Watch<'a> {
         Err(Error::new(Kind::NoSpace, what).hint("free some space there; what the command wrote is gone with its tree"))
     }
 
-    fn processes(&self) -> Result<()> {
+    fn processes(&mut self) -> Result<()> {
+        let all = rustix::system::sysinfo().procs;
         let found = below(self.outer)?;
         let threads: u64 = found.iter().map(|one| one.threads).sum();
+        self.counted = Some((threads, all));
         if let Some(limit) = self.limits.processes
             && threads > u64::from(limit)
         {
-            return Err(self.killed(&format!("it had {threads} processes, and {limit} are allowed")));
+            return Err(self.too_many(threads, limit));
         }
         let Some(limit) = self.limits.memory else { return Ok(()) };
         // What is in no process, a file in memory that nobody maps, is found by what the machine lacks.
