@@ -246,6 +246,8 @@ impl Run<'_> {
                 MountSource::Cache(name) => {
                     let folder = fs::parent(builder.trees.root()).join("caches").join(name);
                     fs::create_dir_all(&folder, 0o755)?;
+                    // What is not used for long is collected.
+                    fs::touch(&folder)?;
                     mounts.push((folder, at, false));
                 }
             }

@@ -84,6 +84,9 @@ impl Stage {
         self.done = done;
         if let Some(bar) = &self.bar {
             bar.set_position(done);
+            if self.total.is_none() && self.unit == Unit::Items {
+                bar.set_message(format!("{} {done}", self.name));
+            }
         } else if self.told.elapsed() >= BETWEEN_LINES {
             self.told = Instant::now();
             complain(&self.under_way());
@@ -95,7 +98,11 @@ impl Stage {
             Some(bar) => bar.finish_and_clear(),
             None if self.began.elapsed() >= WORTH_A_LINE => {
                 let seconds = self.began.elapsed().as_secs_f64();
-                complain(&format!("{}: {} in {seconds:.1} s", self.name, self.amount(self.done)));
+                complain(&match self.done {
+                    // A stage that counts nothing.
+                    0 => format!("{}: {seconds:.1} s", self.name),
+                    done => format!("{}: {} in {seconds:.1} s", self.name, self.amount(done)),
+                });
             }
             None => {}
         }
@@ -115,6 +122,7 @@ impl Stage {
                 let (done, total) = (self.amount(self.done), self.amount(total));
                 format!("{}: {done} of {total}, {shown}/s, {left:.0} s left", self.name)
             }
+            None if self.done == 0 => format!("{}: {seconds:.0} s", self.name),
             None => format!("{}: {}, {shown}/s", self.name, self.amount(self.done)),
         }
     }
@@ -132,7 +140,7 @@ fn bar(name: &str, total: Option<u64>, unit: Unit) -> ProgressBar {
         (true, Unit::Bytes) => "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
         (true, Unit::Items) => "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
         (false, Unit::Bytes) => "{spinner} {msg} {binary_bytes} {binary_bytes_per_sec} {elapsed}",
-        (false, Unit::Items) => "{spinner} {msg} {human_pos} {per_sec} {elapsed}",
+        (false, Unit::Items) => "{spinner} {msg} {elapsed}",
     };
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     if let Ok(style) = ProgressStyle::with_template(template) {
@@ -164,5 +172,8 @@ mod tests {
         stage.began = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
         let line = stage.under_way();
         assert!(line.starts_with("packing: 1.00 MiB of 3.00 MiB, ") && line.ends_with(" 2 s left"), "{line}");
+        let mut stage = Stage::begin("booting", None, Unit::Items, false);
+        stage.began = Instant::now().checked_sub(Duration::from_secs(9)).unwrap();
+        assert_eq!(stage.under_way(), "booting: 9 s");
     }
 }

@@ -208,6 +208,14 @@ pub fn canonical(path: &Path) -> Result<Option<PathBuf>> {
     absent_is_none(std::fs::canonicalize(path)).context(|| format!("cannot follow `{}`", path.display()))
 }
 
+/// Marks what is at the path as used now, by its times.
+pub fn touch(path: &Path) -> Result<()> {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty())
+        .context(|| format!("cannot mark `{}` as used", path.display()))
+}
+
 /// The path made absolute against the working directory, links and `..` untouched.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).context(|| format!("cannot make `{}` absolute", path.display()))

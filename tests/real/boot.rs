@@ -1,7 +1,10 @@
 //! `image.boot`: a real machine on a real image.
 
+use serde_json::json;
+
+use crate::build::{Workshop, run, step};
 use crate::disk::{Folder, Made, made};
-use crate::harness::{Castoff, require_root};
+use crate::harness::{Castoff, program, require_root, succeed};
 
 #[test]
 fn a_disk_that_does_not_come_up_is_an_error_with_its_console_and_leaves_no_machine() {
@@ -78,6 +81,70 @@ fn a_debian_disk_boots_to_a_login_by_its_own_loader_and_runs_a_command() {
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     assert_eq!(lines, ["/dev/vda ext4", "it's 100%"], "{text}");
+    assert_eq!(crate::disk::sum(&image), before, "the image was written");
+}
+
+/// What `image.boot` says of the image, with these arguments besides.
+fn boot(castoff: &Castoff, image: &std::path::Path, arguments: &[&str]) -> serde_json::Value {
+    let output = castoff
+        .command(["call", "--out=json", "image.boot"])
+        .arg(image)
+        .args(["timeout=600", "accelerator=tcg"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = told(&output);
+    let value: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
+    value["local"].clone()
+}
+
+#[test]
+fn a_gpt_disk_boots_by_bios_by_uefi_and_by_a_kernel_of_its_own_and_ssh_gets_in() {
+    require_root();
+    let shop = Workshop::new();
+    let key = shop.path("key");
+    succeed(program("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
+    let public = std::fs::read_to_string(shop.path("key.pub")).unwrap();
+    let archive: serde_json::Value =
+        serde_json::from_str(&succeed(&mut shop.castoff.command(["call", "--out=json", "build.sources"]))).unwrap();
+    let archive = &archive["local"];
+    let base = json!({ "bootstrap": {
+        "suite": archive["suite"],
+        "sources": { "files": [["sources.list", archive["text"]]] },
+        "architecture": archive["architecture"],
+        "variant": "minbase",
+        "packages": ["linux-image-amd64", "systemd-sysv", "udev", "openssh-server", "passwd"],
+    }});
+    let network = "[Match]\nName=e*\n[Network]\nDHCP=yes\n";
+    let steps = [
+        step(
+            json!({ "write-file": { "path": "/etc/systemd/network/all.network", "content": network, "mode": 0o644 } }),
+        ),
+        run("systemctl enable systemd-networkd; passwd -d root; mkdir -m 700 /root/.ssh"),
+        step(json!({ "write-file": { "path": "/root/.ssh/authorized_keys", "content": public, "mode": 0o600 } })),
+        run("cp /boot/vmlinuz-* /vmlinuz-copy; cp /boot/initrd.img-* /initrd-copy"),
+    ];
+    let disk = json!({ "disk": { "layout": "gpt", "format": "qcow2", "size": { "exactly": 2_u64 << 30 } } });
+    let outputs = [(disk, "disk.qcow2"), (json!("directory"), "tree")]
+        .map(|(form, name)| json!({ "form": form, "path": shop.path(name) }));
+    let report = shop.build(&[crate::build::plan("one", &base, &steps, &outputs)]);
+    assert_eq!(report["result"], true, "{report:#}");
+    let image = shop.path("disk.qcow2");
+    let before = crate::disk::sum(&image);
+
+    // GRUB's core image of the BIOS boot partition finds the kernel.
+    let value = boot(&shop.castoff, &image, &["pattern=Linux version"]);
+    assert_eq!((&value["result"], &value["matched"]), (&json!(true), &json!("Linux version")), "{value:#}");
+    let kernel = format!("kernel={}", shop.path("tree/vmlinuz-copy").display());
+    let initrd = format!("initrd={}", shop.path("tree/initrd-copy").display());
+    let words = "append=root=/dev/vda3 console=ttyS0 the.word=1";
+    let value = boot(&shop.castoff, &image, &[&kernel, &initrd, words, "pattern=Command line: .*the.word=1"]);
+    assert_eq!(value["result"], true, "{value:#}");
+
+    let command = "command=findmnt -no SOURCE /; ls /sys/firmware/efi > /dev/null && echo by UEFI; id -un; exit 7";
+    let value = boot(&shop.castoff, &image, &["uefi=True", &format!("ssh={}", key.display()), command]);
+    assert_eq!((&value["exit"], &value["output"]), (&json!(7), &json!("/dev/vda3\nby UEFI\nroot\n")), "{value:#}");
     assert_eq!(crate::disk::sum(&image), before, "the image was written");
 }
 

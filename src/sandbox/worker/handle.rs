@@ -276,11 +276,9 @@ fn by_program(program: &str, pid: u32, own: u32, range: Range) -> Result<()> {
         Error::new(Kind::Unsupported, format!("there is no `{program}`")).hint("install the package `uidmap`")
     })?;
     let words = [pid, 0, own, 1, 1, range.start, range.count].map(|number| number.to_string());
-    process::run(process::command(path).args(words)).map(|_| ()).map_err(|error| {
-        Error::new(Kind::Unsupported, format!("`{program}` does not give this user the ids of `/etc/sub{}`", &program[3..6]))
-            .hint("it must be setuid root or have the file capability (reinstall the package `uidmap`), and `/etc/subuid` and `/etc/subgid` must name this user")
-            .caused_by(error)
-    })
+    process::run(process::command(&path).args(words))
+        .map(|_| ())
+        .map_err(|error| refusal::of_ids(&path, &program[3..6]).caused_by(error))
 }
 
 /// Inside as outside: every id that this process has itself.

@@ -50,7 +50,8 @@ impl Ids {
         let of = |file| subordinate(Path::new(file), name.as_deref(), user);
         let (users, groups) = (of("/etc/subuid")?, of("/etc/subgid")?);
         if group == 0 {
-            return Err(Error::new(Kind::Unsupported, "an ordinary user in group 0 cannot have a user namespace"));
+            return Err(Error::new(Kind::Unsupported, "an ordinary user in group 0 cannot have a user namespace")
+                .hint("run castoff in a group of the user's own (in a container: `--user UID:GID`), or as root"));
         }
         Ok(Self::Subordinate { users, groups })
     }

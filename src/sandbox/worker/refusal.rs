@@ -1,7 +1,11 @@
 //! Why this machine refuses namespaces: the setting is named, where one can be found.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use rustix::fs::StatVfsMountFlags;
+use rustix::thread::CapabilitySet;
 
 use super::ids::Ids;
 use crate::error::{Error, Kind, kind_of_io};
@@ -68,9 +72,54 @@ fn forbidden_by_filter() -> Option<(String, String)> {
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?.trim();
     (mode == "2").then(|| {
         let what = "a seccomp filter, a container engine's most likely, forbids namespaces or mounts";
-        let hint = "start the container with `--security-opt seccomp=unconfined` or `--privileged`";
+        // One at a time they would be found out one at a time.
+        let hint = "start the container with `--security-opt seccomp=unconfined --security-opt systempaths=unconfined`, \
+                    or with `--privileged`";
         (what.to_owned(), hint.to_owned())
     })
+}
+
+/// Why `newuidmap` or `newgidmap` (kind `uid` or `gid`) could not give the subordinate ids.
+pub(super) fn of_ids(program: &Path, kind: &str) -> Error {
+    let (shown, capability) = (program.display(), format!("SET{}", kind.to_uppercase()));
+    let (what, hint) = if rustix::thread::no_new_privs().unwrap_or(false) {
+        (
+            "`no_new_privs` is set for castoff, so no program gets rights of its own".to_owned(),
+            "start the container without `--security-opt no-new-privileges` (a unit of systemd: without \
+             `NoNewPrivileges=`), or run castoff as root"
+                .to_owned(),
+        )
+    } else if rustix::fs::statvfs(program).is_ok_and(|it| it.f_flag.contains(StatVfsMountFlags::NOSUID)) {
+        ("its file system is mounted with `nosuid`".to_owned(), "mount it without, or run castoff as root".to_owned())
+    } else if !may_have(if kind == "uid" { CapabilitySet::SETUID } else { CapabilitySet::SETGID }) {
+        (format!("this container lacks the capability {capability}"), format!("start it with `--cap-add {capability}`"))
+    } else if !may_have(CapabilitySet::SYS_ADMIN) && is_setuid(program) {
+        (
+            "as a setuid program it needs the capability SYS_ADMIN, which this container lacks".to_owned(),
+            format!(
+                "with a file capability it does not: in the image of the container, as root, `chmod u-s {shown} && \
+                 setcap cap_set{kind}+ep {shown}`"
+            ),
+        )
+    } else {
+        (
+            "it refuses".to_owned(),
+            "it must be setuid root or have the file capability (reinstall the package `uidmap`), and `/etc/subuid` and \
+             `/etc/subgid` must name this user"
+                .to_owned(),
+        )
+    };
+    Error::new(Kind::Unsupported, format!("`{shown}` cannot give this user the ids of `/etc/sub{kind}`: {what}"))
+        .hint(hint)
+}
+
+/// Whether a program with rights of its own could have this capability here (the bounding set).
+fn may_have(capability: CapabilitySet) -> bool {
+    rustix::thread::capability_is_in_bounding_set(capability).unwrap_or(true)
+}
+
+fn is_setuid(program: &Path) -> bool {
+    fs::metadata(program).is_ok_and(|it| it.is_some_and(|it| it.mode() & 0o4000 != 0))
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -3,7 +3,9 @@
 //! Records go first, then the layers that no record and no living build needs: killed in between, the next run finds
 //! layers nothing points to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use super::record::now;
 use super::{Layer, Record, Trees};
@@ -20,11 +22,11 @@ pub struct TreesReport {
     pub records: usize,
     /// How many layers.
     pub layers: usize,
-    /// Their bytes.
+    /// The bytes of layers and failed trees.
     pub bytes: u64,
     /// How many trees of failed steps.
     pub failed: usize,
-    /// The bytes of the layers that stay.
+    /// The bytes of the layers and failed trees that stay.
     pub size: u64,
 }
 
@@ -52,9 +54,32 @@ impl TreesReport {
     }
 }
 
+/// A tree of a failed step and its bytes.
+type FailedTree = (PathBuf, u64);
+
+fn sum<'a>(trees: impl IntoIterator<Item = &'a FailedTree>) -> u64 {
+    trees.into_iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// What the files below a folder take on the disk.
+fn bytes_in(folder: &Path) -> Result<u64> {
+    let (mut bytes, mut folders) = (0, vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for name in fs::list(&folder)? {
+            let path = folder.join(name);
+            let Some(metadata) = fs::link_metadata(&path)? else { continue };
+            bytes += metadata.blocks() * 512;
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
 impl Trees {
-    /// Removes results that nobody used for `max_age` seconds, then those used longest ago while the layers take more than
-    /// `max_size`, then the layers and failed trees that nothing needs.
+    /// Removes results that nobody used and failed trees that nobody touched for `max_age` seconds; then, while all takes
+    /// more than `max_size`, the oldest failed trees and the results used longest ago; then the layers that nothing needs.
     pub fn collect(&self, max_size: Option<u64>, max_age: Option<u64>, dry_run: bool) -> Result<TreesReport> {
         let _lock = self.exclusive()?;
         let leased = super::super::lease::living(&self.path("leases"))?;
@@ -81,20 +106,24 @@ impl Trees {
             kept.iter().flat_map(|(_, layers)| layers).chain(&leased).copied().collect()
         };
         let mut stay = needed(&kept);
-        while max_size.is_some_and(|limit| size(&stay) > limit) {
+        let (mut failed, mut shown) = self.failed_trees(oldest)?;
+        while max_size.is_some_and(|limit| size(&stay) + sum(&shown) > limit) {
+            if let Some(tree) = shown.pop_front() {
+                failed.push(tree);
+                continue;
+            }
             let Some((identity, _)) = kept.pop() else { break };
             gone.push(identity);
             stay = needed(&kept);
         }
         let garbage: BTreeMap<Digest, u64> =
             there.iter().filter(|(layer, _)| !stay.contains(layer)).map(|(layer, bytes)| (*layer, *bytes)).collect();
-        let failed = self.old_failed(oldest)?;
         let report = TreesReport {
             records: gone.len(),
             layers: garbage.len(),
-            bytes: garbage.values().sum(),
+            bytes: garbage.values().sum::<u64>() + sum(&failed),
             failed: failed.len(),
-            size: size(&stay),
+            size: size(&stay) + sum(&shown),
         };
         if !dry_run {
             for identity in gone {
@@ -109,7 +138,7 @@ impl Trees {
             if let Some(oldest) = oldest {
                 self.forget_places(oldest)?;
             }
-            for tree in failed {
+            for (tree, _) in failed {
                 fs::remove_dir_all(&tree)?;
             }
         }
@@ -126,7 +155,7 @@ impl Trees {
             for name in fs::list(&folder)? {
                 let path = folder.join(name);
                 let Some(metadata) = fs::link_metadata(&path)? else { continue };
-                if std::os::unix::fs::MetadataExt::mtime(&metadata) < oldest {
+                if metadata.mtime() < oldest {
                     fs::remove_file(&path)?;
                 }
             }
@@ -134,17 +163,16 @@ impl Trees {
         self.forget_gone_outputs()
     }
 
-    /// Failed trees that nobody touched since.
-    fn old_failed(&self, oldest: Option<i64>) -> Result<Vec<std::path::PathBuf>> {
-        let Some(oldest) = oldest else { return Ok(Vec::new()) };
-        let mut old = Vec::new();
+    /// Failed trees and their bytes, oldest first: those that nobody touched since, and the others.
+    fn failed_trees(&self, oldest: Option<i64>) -> Result<(Vec<FailedTree>, VecDeque<FailedTree>)> {
+        let (mut old, mut young) = (Vec::new(), VecDeque::new());
         for tree in self.failed()? {
             let Some(metadata) = fs::link_metadata(&tree)? else { continue };
-            if std::os::unix::fs::MetadataExt::ctime(&metadata) < oldest {
-                old.push(tree);
-            }
+            let is_old = oldest.is_some_and(|oldest| metadata.ctime() < oldest);
+            let bytes = bytes_in(&tree)?;
+            if is_old { old.push((tree, bytes)) } else { young.push_back((tree, bytes)) }
         }
-        Ok(old)
+        Ok((old, young))
     }
 
     /// Reads every layer and compares it with its name; others may build meanwhile.

@@ -119,11 +119,7 @@ impl Trees {
 
     /// Marks a record as used now.
     pub(super) fn touch(&self, identity: Digest) -> Result<()> {
-        let path = self.record_path(identity);
-        let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
-        let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
-        rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty())
-            .context(|| format!("cannot mark `{}` as used", path.display()))
+        fs::touch(&self.record_path(identity))
     }
 
     /// Every record with its identity and its last use, in seconds since 1970.

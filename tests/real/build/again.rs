@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Workshop, content, hits, nothing_left, plan, run, step, tar};
+use crate::harness::{program, succeed};
 
 /// A base and two children, one of which has a file copied in.
 fn forest(shop: &Workshop, last: &str) -> Vec<Value> {
@@ -234,4 +235,38 @@ fn garbage_is_collected_and_what_is_needed_stays() {
     let again = shop.build(&plans);
     assert_eq!(hits(&again, "base"), [false, false], "{again:#}");
     assert_eq!(again["images"]["base"]["outputs"][0]["hit"], true, "the file is still the result: {again:#}");
+}
+
+#[test]
+fn what_nobody_used_for_long_and_failed_trees_are_collected() {
+    let shop = Workshop::new();
+    let failing = shop.plan("one", &[run("exit 3")], &tar(), "out.tar");
+    let failed = shop.build(&[failing]);
+    assert_eq!(failed["result"], false, "{failed:#}");
+    let state = shop.castoff.state().to_owned();
+    for name in ["archives/old/fetched", "archives/young/fetched", "caches/old/x", "caches/young/x", "digests/old"] {
+        let path = state.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    for name in ["archives/old/fetched", "caches/old", "digests/old"] {
+        succeed(program("touch").args(["-d", "3 days ago"]).arg(state.join(name)));
+    }
+    let collect = |key: &str, value: &str| -> Value {
+        let output = shop.castoff.command(["call", "--out=json", "image.gc"]).env(key, value).output().unwrap();
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))["local"].clone()
+    };
+    let report = collect("CASTOFF_BUILD_KEEP_DAYS", "2");
+    assert_eq!(report["trees"]["failed"], 0, "{report:#}");
+    let left = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(state.join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(|name| name != "lock").collect()
+    };
+    assert_eq!((left("archives"), left("caches")), (vec!["young".to_owned()], vec!["young".to_owned()]));
+    // The tar's own digest is new.
+    assert_eq!(left("digests").len(), 1, "{:?}", left("digests"));
+    assert_eq!(shop.castoff.call(&["build.failed"]).as_array().unwrap().len(), 1);
+    let report = collect("CASTOFF_BUILD_MAX_SIZE", "1");
+    assert_eq!((&report["trees"]["failed"], &report["trees"]["size"]), (&json!(1), &json!(0)), "{report:#}");
+    assert_eq!(shop.castoff.call(&["build.failed"]), json!([]));
 }

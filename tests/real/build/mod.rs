@@ -1,6 +1,7 @@
 //! Plans carried out by the real binary, as root and as an ordinary user; judged by tar, find, e2fsck, unsquashfs, skopeo.
 
 mod again;
+mod container;
 mod hostile;
 mod outputs;
 mod person;

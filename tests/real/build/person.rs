@@ -9,19 +9,19 @@ use super::{Workshop, plan, run, step, tar};
 use crate::harness::{program, require_root, succeed};
 
 /// A user of this machine that goes with this value.
-struct Person {
+pub(super) struct Person {
     name: String,
 }
 
 impl Person {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         require_root();
         let name = format!("castoff-b{}", std::process::id());
         succeed(program("useradd").args(["--create-home", "--add-subids-for-system", "--system", &name]));
         Self { name }
     }
 
-    fn number(&self, flag: &str) -> String {
+    pub(super) fn number(&self, flag: &str) -> String {
         succeed(program("id").args([flag, &self.name])).trim().to_owned()
     }
 
