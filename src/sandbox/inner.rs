@@ -42,6 +42,8 @@ pub(super) fn run() -> Result<(), Failure> {
     match &order.tree {
         Some(tree) => {
             mounts::enter(&order, tree)?;
+            // They are castoff's, to read what is brought in, and the tree knows them not.
+            rustix::thread::set_thread_groups(&[]).while_("leave its groups")?;
             // /proc/1 shows this program, which is the host's: nobody inside may look into it or reach its file.
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).while_("hide its first process")?;
             drop_capabilities()?;

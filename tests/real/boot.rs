@@ -121,7 +121,7 @@ fn a_gpt_disk_boots_by_bios_by_uefi_and_by_a_kernel_of_its_own_and_ssh_gets_in()
         step(
             json!({ "write-file": { "path": "/etc/systemd/network/all.network", "content": network, "mode": 0o644 } }),
         ),
-        run("systemctl enable systemd-networkd; passwd -d root; mkdir -m 700 /root/.ssh"),
+        run("systemctl enable systemd-networkd; passwd -d root; mkdir -p -m 700 /root/.ssh"),
         step(json!({ "write-file": { "path": "/root/.ssh/authorized_keys", "content": public, "mode": 0o600 } })),
         run("cp /boot/vmlinuz-* /vmlinuz-copy; cp /boot/initrd.img-* /initrd-copy"),
     ];

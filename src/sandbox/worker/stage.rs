@@ -34,8 +34,6 @@ fn enter() -> Result<u8, Failure> {
         unshare(CloneFlags::CLONE_NEWUSER).while_("make a user namespace")?;
         send(&mut io::stdout().lock(), &Up::Unshared).while_("ask for its ids")?;
         let Down::Mapped = hear()? else { return out_of_turn() };
-        // The user's other groups are nobody's inside.
-        rustix::thread::set_thread_groups(&[]).while_("leave its groups")?;
     }
     // New credentials made the kernel forget it.
     stay_tied()?;

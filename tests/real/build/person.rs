@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{Workshop, plan, run, step, tar};
 use crate::harness::{program, require_root, succeed};
 
+/// Another group that the user is in, on every Debian.
+const GROUP: &str = "games";
+
 /// A user of this machine that goes with this value.
 pub(super) struct Person {
     name: String,
@@ -17,7 +20,14 @@ impl Person {
     pub(super) fn new() -> Self {
         require_root();
         let name = format!("castoff-b{}", std::process::id());
-        succeed(program("useradd").args(["--create-home", "--add-subids-for-system", "--system", &name]));
+        succeed(program("useradd").args([
+            "--create-home",
+            "--add-subids-for-system",
+            "--system",
+            "--groups",
+            GROUP,
+            &name,
+        ]));
         Self { name }
     }
 
@@ -56,11 +66,14 @@ fn an_ordinary_user_gets_the_bytes_that_root_gets() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::chown(folder.path(), Some(person.number("-u").parse().unwrap()), None).unwrap();
-    shop.write("in/file", "content");
+    // What only that group may read is read, and no command in the tree is in it.
+    let file = shop.write("in/file", "content");
+    succeed(program("chgrp").arg(GROUP).arg(&file));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
     let steps = [
         step(json!({ "copy-in": { "source": shop.path("in"), "into": "/root" } })),
         run(
-            "echo x > /root/x; chmod 4711 /root/x; mkdir /root/d; chmod 1777 /root/d; rm /bin/yes; cat /proc/self/status > /dev/null",
+            "echo x > /root/x; chmod 4711 /root/x; mkdir /root/d; chmod 1777 /root/d; rm /bin/yes; id -G > /root/groups",
         ),
         step(json!({ "link": { "target": "x", "links": ["/root/y"] } })),
     ];
@@ -77,6 +90,7 @@ fn an_ordinary_user_gets_the_bytes_that_root_gets() {
     };
     let report = shop.build(plans(&shop.path("")).as_array().unwrap());
     assert_eq!(report["result"], true, "{report:#}");
+    assert_eq!(super::content(&shop.path("out.tar"), "root/groups"), "0\n");
 
     let file = folder.path().join("plans.json");
     std::fs::write(&file, plans(folder.path()).to_string()).unwrap();
