@@ -87,7 +87,8 @@ fn unpack(tar: &Path, place: &Path, ground: Ground<'_>, progress: &Progress) -> 
     unpack_tar(tar, place, ground.limits, progress)
 }
 
-/// Unpacks a tar, compressed or not, into a folder that does not exist yet.
+/// Unpacks a tar, compressed or not, into a folder that does not exist yet. Devices in `dev`, which no image needs, may be
+/// missing where this user cannot make them; without others the tree would not be what root gets.
 pub(super) fn unpack_tar(tar: &Path, place: &Path, limits: Limits, progress: &Progress) -> Result<()> {
     let scratch = fs::parent(place).to_owned();
     let mut config = Config::defaults(scratch.clone());
@@ -98,7 +99,17 @@ pub(super) fn unpack_tar(tar: &Path, place: &Path, limits: Limits, progress: &Pr
         tmpdir: Some(scratch),
         ..PackRequest::default()
     };
-    pack(&request, &Surroundings::new(&config, progress)).map(|_| ())
+    let report = pack(&request, &Surroundings::new(&config, progress))?;
+    let Some(skipped) = report.unpacked.map(|unpacked| unpacked.devices_skipped) else { return Ok(()) };
+    if let Some(device) = skipped.named.iter().find(|finding| !finding.path.starts_with(b"dev/")) {
+        let path = String::from_utf8_lossy(&device.path).into_owned();
+        return Err(Error::new(Kind::Unsupported, format!("cannot make the device `/{}`", path.escape_debug()))
+            .hint("only root itself makes devices: leave them out, or run castoff as root"));
+    }
+    if skipped.total > skipped.named.len() as u64 {
+        progress.warn(format!("{} devices were left out, which only root can make", skipped.total));
+    }
+    Ok(())
 }
 
 /// What mmdebstrap's shell hooks see in its environment; the hooks themselves never change.

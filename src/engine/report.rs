@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::rootfs::flatten::FlattenReport;
+use crate::rootfs::unpack::UnpackReport;
 use crate::vocab::{DiffId, Digest, Map, Value};
 
 /// Wall seconds per stage of one run, in the order the stages began.
@@ -106,6 +107,8 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Facts that belong to one kind of source or destination.
     pub notes: Map,
+    /// How a bare tree was written into a directory.
+    pub unpacked: Option<UnpackReport>,
     /// Seconds per stage.
     pub seconds: Stopwatch,
 }
@@ -125,6 +128,7 @@ impl Report {
             left_out: Vec::new(),
             warnings: Vec::new(),
             notes: Map::new(),
+            unpacked: None,
             seconds: Stopwatch::default(),
         }
     }

@@ -30,6 +30,7 @@ pub fn write(
         Reference::Dir(path) => {
             let unpacked = to_directory(path, merged, surroundings)?;
             report.notes.insert("unpacked".into(), unpacked.to_value());
+            report.unpacked = Some(unpacked);
             Ok(())
         }
         other => Err(Error::new(Kind::Failed, format!("`{other}` is not a place for a bare tree"))),

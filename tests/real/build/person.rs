@@ -123,3 +123,29 @@ fn a_missing_range_of_ids_is_named() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && told.contains("/etc/subuid"), "{told}");
 }
+
+#[test]
+fn a_device_that_only_root_can_make_is_named_and_those_in_dev_are_in_no_image() {
+    let person = Person::new();
+    let shop = Workshop::new();
+    std::fs::set_permissions(shop.castoff.scratch(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(person.number("-u").parse().unwrap()), None).unwrap();
+    let build = |place: &str| -> String {
+        let more = tempfile::tempdir().unwrap();
+        std::fs::create_dir(more.path().join(place)).unwrap();
+        succeed(program("mknod").arg(more.path().join(place).join("disk")).args(["b", "7", "0"]));
+        let base = shop.path(&format!("{place}.tar"));
+        std::fs::copy(shop.path("base.tar"), &base).unwrap();
+        succeed(program("tar").arg("-C").arg(more.path()).arg("-rf").arg(&base).arg(format!("{place}/disk")));
+        let out = folder.path().join("out.tar");
+        let output = json!({ "form": tar(), "path": out });
+        let file = shop.document(&[plan("one", &json!({ "tar": base }), &[run("true")], &[output])]);
+        let told = person.castoff(folder.path(), &["build.run", file.to_str().unwrap()]);
+        let told: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{told:?}"));
+        told["local"]["images"]["one"]["comment"].as_str().unwrap_or("built").to_owned()
+    };
+    assert_eq!(build("dev"), "built");
+    let told = build("srv");
+    assert!(told.contains("cannot make the device `/srv/disk`") && told.contains("only root"), "{told}");
+}
