@@ -115,6 +115,7 @@ pub fn boot(check: &Check, progress: &Progress, cancel: &Cancel) -> Result<Boote
     }
     let image: Inspected = open::inspect(&check.image, None)?;
     fs::create_dir_all(&check.scratch, 0o700)?;
+    fs::sweep(&check.scratch)?;
     let scratch = fs::TempDir::inside(&fs::absolute(&check.scratch)?)?;
     let accelerator = accelerator::choose(check.accelerator, scratch.path(), progress)?;
     let port = if check.ssh.is_some() { Some(ssh::free_port()?) } else { None };
