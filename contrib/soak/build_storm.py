@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills builds at random moments, then lets one run: the result must be right, the trees whole, nothing left.
 
-build_storm.py BINARY FOLDER SMALL BOOTSTRAPS. SMALL builds (190) of a small forest on a busybox folder, BOOTSTRAPS (10) of
-one that is bootstrapped from the host's own apt sources; each is killed somewhere between its start and its usual end,
-the whole castoff or one of the processes below it. tar and castoff's own verification judge what is left.
+build_storm.py BINARY FOLDER SMALL BOOTSTRAPS. So many kills (190) in builds of a small forest on a busybox folder, and so
+many (10) in builds of one that is bootstrapped from the host's own apt sources, each somewhere between the start and the
+usual end, of the whole castoff or of one of the processes below it. tar and castoff's own verification judge what is left.
 """
 
 import json
@@ -50,7 +50,8 @@ def plans(base, number):
     output = lambda name, form: {"form": form, "path": f"{folder}/{name}"}
     disk = {"disk": {"layout": "whole", "format": "qcow2", "size": "fitting"}}
     tar = {"tar": {"compression": "none"}}
-    steps = [run("echo base > /root/base"), fill]
+    # Every tenth also has another base.
+    steps = [run(f"echo {str(number)[:-1]} > /root/base"), fill]
     return [
         {"name": "base", "base": base, "steps": steps, "outputs": [output("base.img", disk)], "place": ""},
         {"name": "one", "base": {"plan": "base"}, "steps": [copy, fill, run(f"echo {number} > /root/one")],
@@ -60,8 +61,8 @@ def plans(base, number):
     ]
 
 
-def start(document):
-    return subprocess.Popen([binary, "call", "--out=json", "build.run", document], env=environment,
+def start(document, *more):
+    return subprocess.Popen([binary, "call", "--out=json", "build.run", document, *more], env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -92,10 +93,12 @@ def check(number):
 
 
 def settled(number):
-    """One build that nobody disturbs, then nothing may be left of those before."""
+    """One build that nobody disturbs, then nothing may be left of those before; how long it took."""
     document = os.path.join(folder, "d/plans.json")
+    began = time.monotonic()
     process = start(document)
     out, told = process.communicate()
+    took = time.monotonic() - began
     if process.returncode != 0 or not json.loads(out)["local"]["result"]:
         fail(f"the build after the kills failed:\n{told}\n{out}")
     check(number)
@@ -111,39 +114,47 @@ def settled(number):
     loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
     if folder in loops:
         fail(f"a loop is left:\n{loops}")
+    return took
 
 
-def storm(base, rounds, label):
+def storm(base, kills, label, *more):
+    """`more` goes with the builds that are killed."""
     document = os.path.join(folder, "d/plans.json")
-    usual, done = 3.0, 0
-    for number in range(rounds):
+
+    def write(number):
         with open(document, "w") as file:
-            json.dump(plans(base, f"{label}-{number // 5}"), file)
-        began = time.monotonic()
-        process = start(document)
-        moment = chance.uniform(0.0, usual * 1.1)
+            json.dump(plans(base, f"{label}-{number:04}"), file)
+        return f"{label}-{number:04}"
+
+    usual = settled(write(0))
+    done = rounds = 0
+    while done < kills:
+        rounds += 1
+        if rounds > 10 * kills:
+            fail(f"only {done} of {rounds} builds could be killed")
+        name = write(rounds)
+        process = start(document, *more)
         try:
-            process.wait(timeout=moment)
-            usual = max(0.3, 0.7 * usual + 0.3 * (time.monotonic() - began))
+            process.wait(timeout=chance.uniform(0.0, usual))
             process.communicate()
         except subprocess.TimeoutExpired:
             victims = below(process.pid)
             victim = process.pid if not victims or chance.random() < 0.6 else chance.choice(victims)
             try:
                 os.kill(victim, signal.SIGKILL)
+                done += 1
             except ProcessLookupError:
                 pass
-            done += 1
             process.communicate()
-        if number % 10 == 9:
-            settled(f"{label}-{number // 5}")
-    settled(f"{label}-{(rounds - 1) // 5}")
+        if rounds % 10 == 9:
+            settled(name)
+    settled(name)
     deadline = time.monotonic() + 30
     while any("castoff" in open(f"/proc/{name}/comm").read() for name in below(os.getpid())):
         if time.monotonic() > deadline:
             fail("a process is left")
         time.sleep(0.1)
-    print(f"{label}: {rounds} builds, {done} killed, the trees are whole (SOAK_SEED={seed})", flush=True)
+    print(f"{label}: {rounds} builds, {done} of them with a kill, the trees are whole (SOAK_SEED={seed})", flush=True)
 
 
 def bootstrap():
@@ -157,5 +168,5 @@ def bootstrap():
 tree()
 storm({"directory": f"{folder}/base"}, small, "small")
 if bootstraps:
-    storm(bootstrap(), bootstraps, "bootstrap")
+    storm(bootstrap(), bootstraps, "bootstrap", "force=True")
 shutil.rmtree(folder, ignore_errors=True)
