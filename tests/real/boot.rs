@@ -106,16 +106,7 @@ fn a_gpt_disk_boots_by_bios_by_uefi_and_by_a_kernel_of_its_own_and_ssh_gets_in()
     let key = shop.path("key");
     succeed(program("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key));
     let public = std::fs::read_to_string(shop.path("key.pub")).unwrap();
-    let archive: serde_json::Value =
-        serde_json::from_str(&succeed(&mut shop.castoff.command(["call", "--out=json", "build.sources"]))).unwrap();
-    let archive = &archive["local"];
-    let base = json!({ "bootstrap": {
-        "suite": archive["suite"],
-        "sources": { "files": [["sources.list", archive["text"]]] },
-        "architecture": archive["architecture"],
-        "variant": "minbase",
-        "packages": ["linux-image-amd64", "systemd-sysv", "udev", "openssh-server", "passwd"],
-    }});
+    let base = shop.bootstrap(&["linux-image-amd64", "systemd-sysv", "udev", "openssh-server", "passwd"]);
     let network = "[Match]\nName=e*\n[Network]\nDHCP=yes\n";
     let steps = [
         step(

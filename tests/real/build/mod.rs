@@ -48,6 +48,20 @@ impl Workshop {
         plan(name, &base, steps, &[json!({ "form": form, "path": self.path(output) })])
     }
 
+    /// A small system of this machine's own suite, with these packages.
+    pub(crate) fn bootstrap(&self, packages: &[&str]) -> Value {
+        let told = succeed(&mut self.castoff.command(["call", "--out=json", "build.sources"]));
+        let archive: Value = serde_json::from_str(&told).unwrap();
+        let archive = &archive["local"];
+        json!({ "bootstrap": {
+            "suite": archive["suite"],
+            "sources": { "files": [["sources.list", archive["text"]]] },
+            "architecture": archive["architecture"],
+            "variant": "minbase",
+            "packages": packages,
+        }})
+    }
+
     pub(crate) fn document(&self, plans: &[Value]) -> PathBuf {
         self.write("plans.json", &serde_json::to_string_pretty(plans).unwrap())
     }

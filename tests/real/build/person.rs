@@ -149,3 +149,23 @@ fn a_device_that_only_root_can_make_is_named_and_those_in_dev_are_in_no_image() 
     let told = build("srv");
     assert!(told.contains("cannot make the device `/srv/disk`") && told.contains("only root"), "{told}");
 }
+
+#[test]
+fn a_bootstrap_of_an_ordinary_user_is_that_of_root() {
+    let person = Person::new();
+    let shop = Workshop::new();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(folder.path(), Some(person.number("-u").parse().unwrap()), None).unwrap();
+    let base = shop.bootstrap(&["less"]);
+    let more = json!({ "packages": { "install": ["jq"], "recommends": null } });
+    let steps = [json!({ "action": more, "network": true })];
+    let plans = |place: &Path| [plan("one", &base, &steps, &[json!({ "form": tar(), "path": place.join("out.tar") })])];
+    let report = shop.build(&plans(&shop.path("")));
+    assert_eq!(report["result"], true, "{report:#}");
+    let file = folder.path().join("plans.json");
+    std::fs::write(&file, json!(plans(folder.path())).to_string()).unwrap();
+    let output = person.castoff(folder.path(), &["build.run", file.to_str().unwrap()]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(report["local"]["result"], true, "{report:#}");
+    succeed(program("cmp").arg(shop.path("out.tar")).arg(folder.path().join("out.tar")));
+}
