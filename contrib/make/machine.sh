@@ -49,7 +49,8 @@ rust_version() { "$1" --version 2>/dev/null | awk '{ print $2 }'; }
 # Puts a cargo and rustc of at least Cargo.toml's rust-version on PATH: the first found, else Debian's -web packages
 # (plain `cargo` of Debian 12 is older than that).
 need_rust() {
-    need cc=gcc /usr/include/stdlib.h=libc6-dev pkg-config=pkg-config /usr/include/openssl/ssl.h=libssl-dev
+    need cc=gcc /usr/include/stdlib.h=libc6-dev pkg-config=pkg-config /usr/include/openssl/ssl.h=libssl-dev \
+        /usr/include/seccomp.h=libseccomp-dev
     local wanted folder
     wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)".*/\1/p' Cargo.toml)
     [[ -n $wanted ]] || die "Cargo.toml states no rust-version"

@@ -55,6 +55,13 @@ impl Doing<'_> {
             }
             Action::Upload { source, to } => {
                 let survey = self.survey(source)?;
+                if crate::host::fs::metadata(source)?.is_some_and(|metadata| metadata.is_dir()) {
+                    return Err(Error::new(
+                        Kind::Usage,
+                        format!("`{}` is a folder, and an upload is one file", source.display()),
+                    )
+                    .hint("a folder is copied in"));
+                }
                 bring::upload(&self.bringing(source, Some(survey)), &inside, to.as_str(), &survey.name)
             }
             Action::TarIn { source, into } => self.tar_in(source, &inside, into.as_str()),

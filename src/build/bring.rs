@@ -114,18 +114,28 @@ fn file_entry(path: &Path, metadata: &std::fs::Metadata) -> Result<Entry> {
 }
 
 fn file_digest(path: &Path, entry: &Entry, cancel: &Cancel) -> Result<Digest> {
+    read_through(&mut fs::open(path)?, path, entry, cancel, &mut |_| Ok(()))
+}
+
+/// The digest of a file with this entry, whose bytes go where `take` takes them.
+fn read_through(
+    file: &mut std::fs::File,
+    path: &Path,
+    entry: &Entry,
+    cancel: &Cancel,
+    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> Result<Digest> {
     let mut canonical = crate::rootfs::Canonical::new();
     canonical.begin(entry);
-    let mut file = fs::open(path)?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         cancel.check()?;
-        let count =
-            std::io::Read::read(&mut file, &mut buffer).context(|| format!("cannot read `{}`", path.display()))?;
+        let count = std::io::Read::read(file, &mut buffer).context(|| format!("cannot read `{}`", path.display()))?;
         if count == 0 {
             break;
         }
         canonical.content(&buffer[..count]);
+        take(&buffer[..count]).context(|| format!("cannot copy `{}`", path.display()))?;
     }
     canonical.end(entry);
     Ok(canonical.digest())
@@ -206,18 +216,19 @@ impl Bringing<'_> {
 
     fn one_file(&self, metadata: &std::fs::Metadata, folder: &OwnedFd, name: &[u8]) -> Result<()> {
         let entry = self.seen(file_entry(self.source, metadata)?);
-        if let Some(survey) = self.survey
-            && file_digest(self.source, &entry, self.cancel)? != survey.digest
-        {
-            return Err(changed(self.source));
-        }
         let place = Place {
             folder: folder.try_clone().context(|| "cannot open a folder of the image again")?,
             name: name.to_vec(),
         };
         let mut target = fresh_file(&place)?;
         let mut source = fs::open(self.source)?;
-        std::io::copy(&mut source, &mut target).context(|| format!("cannot copy `{}`", self.source.display()))?;
+        // What is copied is what has to be the same, not what was there a moment before.
+        let digest = read_through(&mut source, self.source, &entry, self.cancel, &mut |bytes| {
+            std::io::Write::write_all(&mut target, bytes)
+        })?;
+        if self.survey.is_some_and(|survey| survey.digest != digest) {
+            return Err(changed(self.source));
+        }
         dress(&place, &entry)
     }
 

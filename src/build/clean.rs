@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps};
 
 use super::inside::{names_in, remove_at};
 use crate::error::{Context as _, Result};
+use crate::host::clock;
 
 /// Logs and caches of package tools: rebuilt when they are needed, different at each run.
 const TRACES: [&str; 9] = [
@@ -39,6 +40,8 @@ pub(super) enum Extent {
     Bootstrap,
     /// Devices in `/dev` alone, which not everybody can make: the rest is its owner's.
     Devices,
+    /// Nothing but times: what was asked for by name is what was asked for.
+    Times,
 }
 
 /// Cleans what a step changed. `below` is the tree before, where what changed is a whole tree of its own and not a layer
@@ -47,7 +50,7 @@ pub(super) fn clean(changes: &Path, below: Option<&Path>, extent: Extent, epoch:
     let root = folder_at(CWD, changes)?;
     let before = below.map(|below| folder_at(CWD, below)).transpose()?;
     let before = before.as_ref();
-    if extent != Extent::Devices {
+    if !matches!(extent, Extent::Devices | Extent::Times) {
         TRACES.iter().try_for_each(|path| drop_file(&root, before, path))?;
     }
     if matches!(extent, Extent::Downloads | Extent::Bootstrap) {
@@ -114,8 +117,9 @@ fn put_back(folder: &OwnedFd, name: &str, mut old: std::fs::File) -> Result<()> 
     let file = rustix::fs::openat(folder, name, flags, Mode::empty()).context(wrong)?;
     let mut file = std::fs::File::from(file);
     std::io::copy(&mut old, &mut file).context(wrong)?;
-    let time = old.metadata().and_then(|metadata| metadata.modified()).context(wrong)?;
-    file.set_modified(time).context(wrong)
+    let metadata = old.metadata().context(wrong)?;
+    file.set_permissions(metadata.permissions()).context(wrong)?;
+    file.set_modified(metadata.modified().context(wrong)?).context(wrong)
 }
 
 /// Removes what is in a folder, but for what was in it before.
@@ -160,19 +164,22 @@ fn times(epoch: i64) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// The youngest time in a tree, in seconds since 1970; that of its root is often the moment it was unpacked.
+/// The youngest time in a tree that is not yet to come, in seconds since 1970; that of its root is often the moment it was
+/// unpacked. After a time to come everything that a step writes would keep the moment of the build.
 pub(super) fn youngest(tree: &Path) -> Result<i64> {
-    fn of(folder: &OwnedFd) -> Result<i64> {
+    fn of(folder: &OwnedFd, now: i64) -> Result<i64> {
         let mut found = 0;
         for name in names_in(folder)? {
             let state = rustix::fs::statat(folder, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
                 .context(|| "cannot look at an entry of the image")?;
-            found = found.max(state.st_mtime);
+            if state.st_mtime <= now {
+                found = found.max(state.st_mtime);
+            }
             if FileType::from_raw_mode(state.st_mode) == FileType::Directory {
-                found = found.max(of(&folder_at(folder, name.as_slice())?)?);
+                found = found.max(of(&folder_at(folder, name.as_slice())?, now)?);
             }
         }
         Ok(found)
     }
-    of(&folder_at(CWD, tree)?)
+    of(&folder_at(CWD, tree)?, clock::now().as_secs().cast_signed())
 }

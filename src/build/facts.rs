@@ -53,6 +53,7 @@ pub(super) fn gather(
         base(plan, look, &mut world, surroundings, cancel)
             .context(|| format!("cannot look at what `{}` begins with", plan.name))?;
         for source in plan.steps.iter().flat_map(crate::plan::Step::files) {
+            stays_in(source, space)?;
             if world.surveys.contains_key(source) {
                 continue;
             }
@@ -69,6 +70,24 @@ pub(super) fn gather(
         }
     }
     Ok(world)
+}
+
+/// Fails if what is brought in lies in the folder of the plans by its name and elsewhere in truth: a checkout of somebody
+/// else's must not make an image of this host's own files.
+fn stays_in(source: &Path, space: &Path) -> Result<()> {
+    let is_plain = source.components().all(|part| part != std::path::Component::ParentDir);
+    if !(space.is_absolute() && is_plain && source.starts_with(space)) {
+        return Ok(());
+    }
+    let (Some(real), Some(folder)) = (fs::canonical(source)?, fs::canonical(space)?) else { return Ok(()) };
+    if real.starts_with(&folder) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Refused,
+        format!("`{}` leads out of `{}`, to `{}`", source.display(), space.display(), real.display()),
+    )
+    .hint("if that is what is wanted, name it by its own path"))
 }
 
 fn base(plan: &Plan, look: Look, world: &mut World, surroundings: &Surroundings<'_>, cancel: &Cancel) -> Result<()> {

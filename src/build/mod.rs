@@ -30,7 +30,7 @@ mod tree;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use collecting::{collect, verify};
 pub use report::{BuildReport, End, Failure, OutputReport, PlanReport, Request, StepReport};
@@ -189,17 +189,24 @@ fn identity_tools(plans: &[&Plan]) -> BTreeSet<&'static str> {
 
 /// Places of outputs that cannot be written, before anything runs.
 fn refuse_bad_places(plans: &[&Plan], targets: &BTreeSet<PlanName>) -> Result<()> {
-    let mut seen: BTreeMap<&PathBuf, &PlanName> = BTreeMap::new();
+    let mut seen: Vec<(PathBuf, bool, &PlanName)> = Vec::new();
     for plan in plans.iter().filter(|plan| targets.contains(&plan.name)) {
         for output in &plan.outputs {
             let Some(path) = &output.path else { continue };
-            if let Some(other) = seen.insert(path, &plan.name) {
+            let (real, is_folder) = (plain(path)?, matches!(output.form, Form::Directory | Form::Kernel));
+            let collides = |(other, other_is_folder, _): &&(PathBuf, bool, &PlanName)| {
+                *other == real
+                    || output.form == Form::Directory && other.starts_with(&real)
+                    || *other_is_folder && real.starts_with(other)
+            };
+            if let Some((_, _, other)) = seen.iter().find(collides) {
                 return Err(Error::new(
                     Kind::Usage,
                     format!("`{other}` and `{}` both make `{}`", plan.name, path.display()),
                 ));
             }
-            if matches!(output.form, Form::Directory | Form::Kernel) {
+            seen.push((real, output.form == Form::Directory, &plan.name));
+            if is_folder {
                 continue;
             }
             if fs::link_metadata(path)?.is_some_and(|metadata| !metadata.is_file()) {
@@ -209,6 +216,20 @@ fn refuse_bad_places(plans: &[&Plan], targets: &BTreeSet<PlanName>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// A path without detours: links of its folders followed as far as they are there, `.` and `..` taken out.
+fn plain(path: &Path) -> Result<PathBuf> {
+    let absolute = fs::absolute(path)?;
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    let Some(name) = plain.file_name() else { return Ok(plain) };
+    Ok(fs::canonical(fs::parent(&plain))?.map_or_else(|| plain.clone(), |folder| folder.join(name)))
 }
 
 /// What plans need and nobody has, all at once.

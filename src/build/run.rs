@@ -222,7 +222,8 @@ impl Run<'_> {
         fault::point("build.step.done");
         let extent = match step.action {
             Action::Packages { .. } => Extent::Downloads,
-            _ => Extent::Traces,
+            Action::Run { .. } => Extent::Traces,
+            _ => Extent::Times,
         };
         let mut layers = state.layers.clone();
         for (name, tree) in open {

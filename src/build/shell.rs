@@ -32,8 +32,9 @@ pub fn failed(surroundings: &Surroundings<'_>) -> Result<Vec<PathBuf>> {
         .map_or_else(|| Ok(Vec::new()), |trees| trees.failed())
 }
 
-/// Runs a command, or a shell, in the tree of a failed step; its exit code. What it changes is gone afterwards.
-pub fn shell(request: &ShellRequest, surroundings: &Surroundings<'_>, cancel: &Cancel) -> Result<i32> {
+/// Runs a command, or a shell, in the tree of a failed step; its exit code and, of a command, the last lines it printed.
+/// What it changes is gone afterwards.
+pub fn shell(request: &ShellRequest, surroundings: &Surroundings<'_>, cancel: &Cancel) -> Result<(i32, Vec<String>)> {
     let found = failed(surroundings)?;
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let chosen = match &request.failed {
@@ -70,7 +71,7 @@ struct Story {
     layers: Vec<Digest>,
 }
 
-pub(super) fn inside(order: &Shell, port: &Port) -> Result<i32> {
+pub(super) fn inside(order: &Shell, port: &Port) -> Result<(i32, Vec<String>)> {
     let trees = Trees::open(&order.trees)?;
     let cancel = port.cancel();
     let (snapshots, _) = Snapshots::of(&trees)?;
@@ -115,8 +116,11 @@ pub(super) fn inside(order: &Shell, port: &Port) -> Result<i32> {
         .processes(order.bounds.processes)
         .floor(place.path(), order.bounds.disk_floor);
     let exit = match &order.terminal {
-        Some(terminal) => sandbox.shell(&["/bin/sh".to_owned()], terminal).context(|| "cannot open a shell"),
-        None => sandbox.run(&order.command, &port.progress()).map(|report| report.exit),
+        Some(terminal) => sandbox
+            .shell(&["/bin/sh".to_owned()], terminal)
+            .map(|exit| (exit, Vec::new()))
+            .context(|| "cannot open a shell"),
+        None => sandbox.run(&order.command, &port.progress()).map(|report| (report.exit, report.tail)),
     };
     drop(overlay);
     exit

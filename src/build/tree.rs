@@ -51,11 +51,12 @@ impl Snapshots {
 
 /// A tree of a plan, open to change.
 pub(super) struct WorkTree {
-    place: TempDir,
-    lowers: Vec<Digest>,
+    // Let go of before the folder it is mounted in.
     overlay: Option<Overlay>,
     /// The tree before, where this is a whole copy of it.
     below: Option<View>,
+    place: TempDir,
+    lowers: Vec<Digest>,
 }
 
 /// What opening and reading trees needs to know.

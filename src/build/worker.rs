@@ -49,7 +49,7 @@ struct Board {
 
 impl<'a> Builder<'a> {
     fn new(work: Work, port: &'a Port) -> Result<Self> {
-        let trees = Trees::open(&work.trees)?;
+        let trees = Trees::open(&work.trees)?.distrusting(work.force);
         // What cannot be removed may be somebody's riddle; it stands in nobody's way.
         let swept = trees.sweep().err().map(|error| format!("what an earlier build left stays: {error}"));
         let plans = Plans::new(work.plans.clone()).map_err(|problems| crate::plan::refuse("the plan", problems))?;

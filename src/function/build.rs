@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::{Accepts, Argument, Call, Context, Default, Function, archives};
 use crate::build::{self, Request, ShellRequest};
+use crate::document::parse_json_spanned;
 use crate::engine::Surroundings;
 use crate::error::{Error, Kind, Result};
 use crate::host::fs;
-use crate::plan::{Plan, PlanName, Plans, refuse};
+use crate::plan::{Base, Output, Plan, PlanName, Plans, Problem, Step, refuse};
 use crate::vocab::Value;
 
 const FILE: Argument = Argument::required("file", Accepts::Path, "The document with the plans, JSON");
@@ -55,7 +56,8 @@ As `build.sources` of the configuration says, else as the host's own apt has it 
     ),
     Function::changes(
         "build.shell",
-        "Open a shell in the tree of a failed step, as the step saw it; with a command, run that instead.
+        "Open a shell in the tree of a failed step, as the step saw it; with a command, run that instead and give back the last
+lines it printed.
 
 What is changed in there is gone afterwards. A shell needs the caller's terminal, so it is opened by `castoff call` \
          and not by the daemon.
@@ -107,14 +109,73 @@ fn names(call: &Call) -> Result<Option<Vec<PlanName>>> {
     names.iter().map(|name| name.parse()).collect::<Result<_>>().map(Some)
 }
 
+/// Whether a file is a document of plans, by what its parts are called.
+pub(super) fn is_document(path: &Path) -> Result<bool> {
+    if !fs::metadata(path)?.is_some_and(|metadata| metadata.is_file()) {
+        return Ok(false);
+    }
+    let parts = serde_json::from_slice::<Vec<serde_json::Value>>(&fs::read_at_most(path, 64 << 20)?);
+    Ok(parts.is_ok_and(|parts| parts.iter().any(|part| part.get("base").is_some())))
+}
+
 /// The plans of a document.
-fn read(path: &Path) -> Result<Plans> {
+pub(super) fn read(path: &Path) -> Result<Plans> {
     let bytes = fs::read_at_most(path, 64 << 20)?;
-    let plans: Vec<Plan> = serde_json::from_slice(&bytes).map_err(|error| {
+    let wrong = |error: serde_json::Error| {
         let place = format!("{}:{}:{}", path.display(), error.line(), error.column());
         Error::new(Kind::Usage, format!("{place}: that is no list of plans")).caused_by(error)
-    })?;
-    Plans::new(plans).map_err(|problems| refuse(&format!("`{}`", path.display()), problems))
+    };
+    let values: Vec<serde_json::Value> = serde_json::from_slice(&bytes).map_err(wrong)?;
+    let spanned = parse_json_spanned(&String::from_utf8_lossy(&bytes), &path.display().to_string())?;
+    let place = |at: &[&str]| {
+        let place = spanned.at(at).map_or(spanned.place, |part| part.place);
+        format!("{}:{}:{}", path.display(), place.line, place.column)
+    };
+    let (mut plans, mut problems) = (Vec::new(), Vec::new());
+    for (number, value) in values.into_iter().enumerate() {
+        let number = number.to_string();
+        match serde_json::from_value::<Plan>(value.clone()) {
+            Ok(mut plan) => {
+                if plan.place.is_empty() {
+                    plan.place = place(&[&number]);
+                }
+                plans.push(plan);
+            }
+            Err(error) => problems.extend(problems_of(&value, &error, &|at| place(&[&[number.as_str()], at].concat()))),
+        }
+    }
+    let what = format!("`{}`", path.display());
+    if !problems.is_empty() {
+        return Err(refuse(&what, problems));
+    }
+    Plans::new(plans).map_err(|problems| refuse(&what, problems))
+}
+
+/// What is wrong in a plan that cannot be read: in its parts, each by itself, else in the whole.
+fn problems_of(
+    value: &serde_json::Value,
+    whole: &serde_json::Error,
+    place: &dyn Fn(&[&str]) -> String,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut look = |at: &[&str], what: Option<serde_json::Error>| {
+        problems.extend(what.map(|what| Problem { place: place(at), what: what.to_string() }));
+    };
+    look(&["name"], value.get("name").and_then(|name| serde_json::from_value::<PlanName>(name.clone()).err()));
+    look(&["base"], value.get("base").and_then(|base| serde_json::from_value::<Base>(base.clone()).err()));
+    for (part, parts) in [("steps", value.get("steps")), ("outputs", value.get("outputs"))] {
+        for (number, one) in parts.and_then(serde_json::Value::as_array).into_iter().flatten().enumerate() {
+            let wrong = match part {
+                "steps" => serde_json::from_value::<Step>(one.clone()).err(),
+                _ => serde_json::from_value::<Output>(one.clone()).err(),
+            };
+            look(&[part, &number.to_string()], wrong);
+        }
+    }
+    if problems.is_empty() {
+        problems.push(Problem { place: place(&[]), what: whole.to_string() });
+    }
+    problems
 }
 
 fn sources(call: &Call, context: &Context) -> Result<Value> {
@@ -147,6 +208,12 @@ fn shell(call: &Call, context: &Context) -> Result<Value> {
     if call.test {
         return failed(call, context);
     }
-    let exit = build::shell(&request, &surroundings, context.cancel()?)?;
-    Ok(Value::map([("result", Value::from(exit == 0)), ("exit", i64::from(exit).into())]))
+    let (exit, output) = build::shell(&request, &surroundings, context.cancel()?)?;
+    let mut report = crate::vocab::Map::new();
+    report.insert("result".into(), (exit == 0).into());
+    report.insert("exit".into(), i64::from(exit).into());
+    if !request.command.is_empty() {
+        report.insert("output".into(), Value::List(output.into_iter().map(Value::from).collect()));
+    }
+    Ok(Value::Map(report))
 }

@@ -8,13 +8,14 @@ use crate::build;
 use crate::engine::Surroundings;
 use crate::error::{Error, Kind, Result};
 use crate::front::forest::{with_ancestors, with_descendants};
-use crate::plan::PlanName;
+use crate::host::fs;
+use crate::plan::{PlanName, Plans};
 use crate::vocab::Value;
 
 const SOURCE: Argument = Argument::required(
     "source",
     Accepts::Path,
-    "Folder with what images are made of, such as `images.json`, or such a file",
+    "Folder with what images are made of, such as `images.json`, or such a file, or a document of plans",
 );
 
 const EXPLAIN: &str = "Say for every step of every image whether its result is there already, and if not, why.
@@ -56,9 +57,31 @@ fn wanted(call: &Call, context: &Context) -> Result<(Opened, Lowered, Vec<PlanNa
     Ok((opened, lowered, wanted))
 }
 
+/// The plans that a document of plans holds, if the source is one, and which of them are asked for.
+fn document(call: &Call) -> Result<Option<(Plans, Vec<PlanName>)>> {
+    let path = call.path("source")?;
+    if !super::build::is_document(&path)? {
+        return Ok(None);
+    }
+    let plans = super::build::read(&path)?;
+    let named = call.texts("images")?;
+    let wanted = if named.is_empty() {
+        plans.iter().map(|plan| plan.name.clone()).collect()
+    } else {
+        let named = named.iter().map(|image| plans.find(image).map(|plan| plan.name.clone()));
+        with_ancestors(&plans, &named.collect::<Result<Vec<_>>>()?)
+    };
+    Ok(Some((plans, wanted)))
+}
+
 fn explain(call: &Call, context: &Context) -> Result<Value> {
-    let (opened, lowered, wanted) = wanted(call, context)?;
-    let request = request(call, &opened.dir, lowered.plans, Some(wanted.clone()));
+    let (request, wanted) = if let Some((plans, wanted)) = document(call)? {
+        let path = call.path("source")?;
+        (request(call, fs::parent(&fs::absolute(&path)?), plans, Some(wanted.clone())), wanted)
+    } else {
+        let (opened, lowered, wanted) = wanted(call, context)?;
+        (request(call, &opened.dir, lowered.plans, Some(wanted.clone())), wanted)
+    };
     let surroundings = Surroundings::new(&context.config, &context.progress);
     let explained = build::explain(&request, &surroundings)?;
     let explained = explained.iter().filter(|one| wanted.contains(&one.name));
@@ -66,8 +89,11 @@ fn explain(call: &Call, context: &Context) -> Result<Value> {
 }
 
 fn show(call: &Call, context: &Context) -> Result<Value> {
-    let (_, lowered, wanted) = wanted(call, context)?;
-    let shown = wanted.iter().filter_map(|name| lowered.plans.get(name)).map(|plan| {
+    let (plans, wanted) = match document(call)? {
+        Some(found) => found,
+        None => wanted(call, context).map(|(_, lowered, wanted)| (lowered.plans, wanted))?,
+    };
+    let shown = wanted.iter().filter_map(|name| plans.get(name)).map(|plan| {
         let json = serde_json::to_value(plan);
         let json = json.map_err(|error| Error::new(Kind::Failed, "cannot show a plan").caused_by(error))?;
         Ok((plan.name.as_str(), Value::from(json)))

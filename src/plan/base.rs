@@ -10,6 +10,7 @@ use crate::vocab::Digest;
 /// What the tree of a plan is before its first step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub enum Base {
     /// Nothing at all.
     Empty,
@@ -29,6 +30,7 @@ pub enum Base {
 
 /// A suite that is bootstrapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Bootstrap {
     /// The suite: `bookworm`, `sid`, `noble`.
     pub suite: String,
@@ -44,6 +46,7 @@ pub struct Bootstrap {
 
 /// Where packages come from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sources {
     /// `sources.list` and its content: `deb` lines.
     pub files: Vec<(String, String)>,

@@ -72,6 +72,13 @@ impl Plans {
                 });
             }
             problems.extend(trees_of(plan));
+            problems.extend(plan.steps.iter().enumerate().filter_map(|(number, step)| {
+                let what = step.action.problem()?;
+                Some(Problem {
+                    place: plan.place.clone(),
+                    what: format!("`{}`, step {}: {what}", plan.name, number + 1),
+                })
+            }));
             if let Base::Bootstrap(bootstrap) = &plan.base
                 && let Some(what) = bootstrap.problem()
             {

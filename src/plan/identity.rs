@@ -198,7 +198,12 @@ fn of_mount(inputs: &mut Inputs, number: usize, mount: &Mount, facts: &Facts) ->
     let name = format!("mounts.{number}");
     inputs.set(&format!("{name}.at"), mount.at.as_str());
     match &mount.source {
-        MountSource::Files(path) => inputs.file(&name, path, facts),
+        // Its own name is not seen.
+        MountSource::Files(path) => {
+            let fact = facts.files.get(path).ok_or_else(|| Missing::File(path.clone()))?;
+            inputs.set(&name, fact.digest.to_string());
+            Ok(())
+        }
         MountSource::Tree(tree) => {
             inputs.set(&name, format!("tree {tree}"));
             Ok(())

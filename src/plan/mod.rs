@@ -26,6 +26,7 @@ pub use step::{Action, Command, Mount, MountSource, ROOT, Step};
 
 /// How one image is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// What it is called.
     pub name: PlanName,

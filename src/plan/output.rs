@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing made of a plan's tree, and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Output {
     /// What.
     pub form: Form,
@@ -16,6 +17,7 @@ pub struct Output {
 /// What is made of a tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub enum Form {
     /// A reproducible tar of the root filesystem.
     Tar {
@@ -54,6 +56,7 @@ pub enum Compression {
 
 /// A disk with the tree in an ext4 file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Disk {
     /// How the disk is divided.
     pub layout: Layout,

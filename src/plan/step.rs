@@ -9,6 +9,7 @@ use super::{PackageName, TreePath};
 
 /// One step: an action on a tree, and what it may reach meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Step {
     /// What it does.
     pub action: Action,
@@ -38,6 +39,7 @@ fn root() -> String {
 
 /// Something a step sees in its tree as long as it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mount {
     /// What.
     pub source: MountSource,
@@ -48,6 +50,7 @@ pub struct Mount {
 /// What a step sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub enum MountSource {
     /// Files of the host, read-only; their bytes are part of the step.
     Files(PathBuf),
@@ -60,6 +63,7 @@ pub enum MountSource {
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub enum Action {
     /// Runs a command in the tree, as root of the tree.
     Run {
@@ -146,6 +150,7 @@ pub enum Action {
 /// A command to be run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub enum Command {
     /// A program and its arguments.
     Arguments(Vec<String>),
@@ -153,6 +158,36 @@ pub enum Command {
     Shell(String),
     /// A script, whose first line says what runs it.
     Script(String),
+}
+
+impl Action {
+    /// Why nobody can carry it out, if that is seen by looking at it.
+    pub fn problem(&self) -> Option<String> {
+        const MODES: u32 = 0o7777;
+        match self {
+            Self::WriteFile { mode, .. } | Self::ChangeMode { mode, .. } if *mode > MODES => {
+                Some(format!("{mode} is no mode: {MODES} (octal 7777) is the largest"))
+            }
+            Self::SetHostname { name } if !is_host_name(name) => Some(format!(
+                "`{}` is no host name: letters, digits, `-` and `.`, 64 at most (hostname(7))",
+                name.escape_debug()
+            )),
+            Self::Link { links, .. } if links.is_empty() => Some("a link has no place".to_owned()),
+            Self::Packages { install, .. } if install.is_empty() => Some("no package is named".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// As hostname(7) has it, and underscores, which are in use.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|one| one.is_ascii_alphanumeric() || one == '-' || one == '_')
+    };
+    name.len() <= 64 && name.split('.').all(is_label)
 }
 
 impl Step {

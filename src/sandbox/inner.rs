@@ -14,10 +14,10 @@ use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions, Wait
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::wire::{Failure, Order, While as _, Word, tell};
-use super::{mounts, no_sync, outer};
+use super::{filter, mounts, outer};
 use crate::host::process::command;
 
-/// What root of the tree may do: the set container engines grant. No mounting, no raw I/O, no modules, no tracing of
+/// What root of the tree may do: the set container engines grant; in the host's own network no raw packets. No mounting, no raw I/O, no modules, no tracing of
 /// other processes, and no file handles, which reach files outside the tree.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
@@ -39,23 +39,19 @@ pub(super) fn run() -> Result<(), Failure> {
     // Of all processes these are the ones to go when memory runs out. A container may forbid even that.
     let _is_a_wish = write("/proc/self/oom_score_adj", b"1000");
     let terminal = order.terminal.as_deref().map(take_terminal).transpose()?;
-    match &order.tree {
-        Some(tree) => {
-            mounts::enter(&order, tree)?;
-            // They are castoff's, to read what is brought in, and the tree knows them not.
-            rustix::thread::set_thread_groups(&[]).while_("leave its groups")?;
-            // /proc/1 shows this program, which is the host's: nobody inside may look into it or reach its file.
-            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).while_("hide its first process")?;
-            drop_capabilities()?;
-        }
-        None => mounts::stay(&order)?,
+    if let Some(tree) = &order.tree {
+        mounts::enter(&order, tree)?;
+        // They are castoff's, to read what is brought in, and the tree knows them not.
+        rustix::thread::set_thread_groups(&[]).while_("leave its groups")?;
+        filtered(true, order.no_sync)?;
+        // /proc/1 shows this program, which is the host's: nobody inside may look into it or reach its file.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).while_("hide its first process")?;
+        drop_capabilities(if order.network { KEPT.difference(CapabilitySet::NET_RAW) } else { KEPT })?;
+    } else {
+        mounts::stay(&order)?;
+        filtered(false, order.no_sync)?;
     }
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    if order.no_sync
-        && let Err(why) = no_sync::apply()
-    {
-        tell(&Word::Means(format!("syncing: not kept from the disk: {why}"))).while_("report its means")?;
-    }
     let child = start(&order, terminal)?;
     let exit = reap(child)?;
     tell(&Word::Ended(exit)).while_("report the command's end")
@@ -108,8 +104,16 @@ fn write(path: &str, bytes: &[u8]) -> rustix::io::Result<()> {
     rustix::io::write(&file, bytes).map(drop)
 }
 
-fn drop_capabilities() -> Result<(), Failure> {
-    for capability in CapabilitySet::all().difference(KEPT).iter() {
+/// A kernel without filters is told: the capabilities alone stand then between the command and the host.
+fn filtered(in_tree: bool, no_sync: bool) -> Result<(), Failure> {
+    match filter::apply(in_tree, no_sync) {
+        Ok(()) => Ok(()),
+        Err(why) => tell(&Word::Means(format!("system calls: not filtered: {why}"))).while_("report its means"),
+    }
+}
+
+fn drop_capabilities(kept: CapabilitySet) -> Result<(), Failure> {
+    for capability in CapabilitySet::all().difference(kept).iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // A capability that this kernel does not have.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
@@ -117,7 +121,7 @@ fn drop_capabilities() -> Result<(), Failure> {
         }
     }
     let own = rustix::thread::capabilities(None).while_("read its capabilities")?;
-    let left = own.permitted.intersection(KEPT);
+    let left = own.permitted.intersection(kept);
     let sets = CapabilitySets { effective: left, permitted: left, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).while_("drop capabilities")
 }

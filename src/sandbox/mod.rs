@@ -16,10 +16,10 @@
 //! be upgraded; what a script starts in spite of the policy ends with the command.
 
 mod cgroup;
+mod filter;
 mod inner;
 mod machine_id;
 mod mounts;
-mod no_sync;
 mod outer;
 mod output;
 pub mod overlay;
@@ -151,8 +151,7 @@ impl Sandbox {
         self
     }
 
-    /// Answers everything by which a command waits for the disk with success at once; setuid programs then give no
-    /// rights to those who are not root already.
+    /// Answers everything by which a command waits for the disk with success at once.
     #[must_use]
     pub fn no_sync(mut self, no_sync: bool) -> Self {
         self.no_sync = no_sync;

@@ -13,8 +13,9 @@ use super::wire::Bind;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::fs;
 
-/// invoke-rc.d asks it; 101 means `forbidden by policy`.
-const POLICY: &[u8] = b"#!/bin/sh\nexit 101\n";
+/// invoke-rc.d asks it; 101 means `forbidden by policy`. Nobody else's has these words, so that one which a command writes
+/// stays.
+const POLICY: &[u8] = b"#!/bin/sh\n# castoff: while an image is built no service starts\nexit 101\n";
 
 /// The longest chain of links followed to the resolver's configuration (the kernel's own limit).
 const LINKS: usize = 40;

@@ -54,6 +54,9 @@ impl TreesReport {
     }
 }
 
+/// The longest path of a folder whose entries can be named (PATH_MAX without a name, limits.h).
+const DEEPEST: usize = 4096 - 258;
+
 /// A tree of a failed step and its bytes.
 type FailedTree = (PathBuf, u64);
 
@@ -61,10 +64,13 @@ fn sum<'a>(trees: impl IntoIterator<Item = &'a FailedTree>) -> u64 {
     trees.into_iter().map(|(_, bytes)| bytes).sum()
 }
 
-/// What the files below a folder take on the disk.
+/// What the files below a folder take on the disk; what is deeper than a path may be long counts nothing.
 fn bytes_in(folder: &Path) -> Result<u64> {
     let (mut bytes, mut folders) = (0, vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
+        if folder.as_os_str().len() > DEEPEST {
+            continue;
+        }
         for name in fs::list(&folder)? {
             let path = folder.join(name);
             let Some(metadata) = fs::link_metadata(&path)? else { continue };
@@ -193,9 +199,13 @@ impl Trees {
                     report.layers += 1;
                     report.bytes += found.bytes;
                     if found.digest != *digest {
-                        report
-                            .mismatches
-                            .push((digest.to_string(), format!("its content has the digest `{}`", found.digest)));
+                        report.mismatches.push((
+                            digest.to_string(),
+                            format!(
+                                "its content has the digest `{}`: `force=True` makes what was built with it anew",
+                                found.digest
+                            ),
+                        ));
                     }
                 }
                 // Collected meanwhile.

@@ -49,6 +49,7 @@ const FAILED_OF_A_KIND: usize = 3;
 pub struct Trees {
     root: PathBuf,
     boot: String,
+    distrusts: bool,
 }
 
 /// What one build stands on; dropped, it stands on nothing any more.
@@ -63,7 +64,14 @@ impl Trees {
             fs::create_dir_all(&root.join(folder), FOLDER_MODE)?;
         }
         let boot = fs::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned();
-        Ok(Self { root: root.to_owned(), boot })
+        Ok(Self { root: root.to_owned(), boot, distrusts: false })
+    }
+
+    /// The store of somebody who wants everything made anew: a layer that was damaged since is replaced.
+    #[must_use]
+    pub fn distrusting(mut self, distrusts: bool) -> Self {
+        self.distrusts = distrusts;
+        self
     }
 
     /// The store, if there is one.
@@ -122,7 +130,9 @@ impl Trees {
         footing.lease.add(layer.digest)?;
         let place = self.layer_folder(layer.digest);
         let there = self.layer_facts(layer.digest)?;
-        if there.as_ref().is_some_and(|facts| facts.boot.as_ref().is_none_or(|boot| *boot == self.boot)) {
+        if there.as_ref().is_some_and(|facts| facts.boot.as_ref().is_none_or(|boot| *boot == self.boot))
+            && !(self.distrusts && self.is_damaged(layer.digest))
+        {
             return Ok(());
         }
         let staged = workplace.join("layer");
@@ -147,6 +157,11 @@ impl Trees {
             return Ok(());
         }
         moved.context(|| format!("cannot keep `{}`", place.display()))
+    }
+
+    fn is_damaged(&self, layer: Digest) -> bool {
+        let found = Layer::read(&self.layer(layer), Limits::default(), &mut |_| Ok(()));
+        !found.is_ok_and(|found| found.digest == layer)
     }
 
     fn layer_facts(&self, layer: Digest) -> Result<Option<LayerFacts>> {

@@ -2,6 +2,7 @@
 
 mod again;
 mod container;
+mod faults;
 mod hostile;
 mod outputs;
 mod person;
