@@ -151,10 +151,16 @@ fn all_that_is_wrong_in_a_document_is_told_with_its_place() {
 fn a_cancelled_step_leaves_nothing() {
     let shop = Workshop::new();
     let file = shop.document(&[shop.plan("one", &[run("echo up > /root/up; sleep 1000")], &tar(), "out.tar")]);
+    std::fs::create_dir_all(shop.castoff.state()).unwrap();
     let mut child = shop.castoff.command(["call", "build.run"]).arg(file).spawn().unwrap();
     let run = shop.castoff.state().join("trees/run");
     let begun = std::time::Instant::now();
-    while succeed(program("find").arg(shop.castoff.state()).args(["-path", "*/root/up"])).is_empty() {
+    // Folders come and go while find looks.
+    let started = || {
+        let found = program("find").arg(shop.castoff.state()).args(["-path", "*/root/up"]).output().unwrap();
+        !found.stdout.is_empty()
+    };
+    while !started() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the step did not start");
         std::thread::sleep(Duration::from_millis(50));
     }
