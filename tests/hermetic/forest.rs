@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use castoff::error::{Error, Result};
 use castoff::front::archive::{Archive, Family, archive};
-use castoff::front::forest::{EXAMPLE, Forest, ForestOptions, Sights};
+use castoff::front::forest::{EXAMPLE, Forest, ForestOptions, SeenDisk, Sights};
 use castoff::plan::{Action, Base, Command, Disk, Form, Format, Layout, Plan, Plans, Size, Step};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -184,12 +184,11 @@ fn a_parent_that_is_not_declared_is_a_disk_that_is_there() {
     let wants = forest.wants(Path::new("/vm"));
     assert_eq!(wants.disks.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["old.img"]);
     assert!(!forest.needs_archive());
-    for (seen, layout) in
-        [(Some(false), Layout::Whole), (Some(true), Layout::WholeBootable), (None, Layout::WholeBootable)]
-    {
-        let sights = Sights { disks: [("old.img".parse().unwrap(), seen)].into(), ..Sights::default() };
+    for (boots, layout) in [(Some(false), Layout::Whole), (Some(true), Layout::WholeBootable), (None, Layout::Whole)] {
+        let seen = SeenDisk { path: "/disks/old.img".into(), boots };
+        let sights = Sights { disks: [("old.img".parse().unwrap(), Ok(seen))].into(), ..Sights::default() };
         let plans = lower_with(&text, "amd64", &sights).unwrap();
-        assert_eq!(plan(&plans, "child").base, Base::Disk("/vm/images/old.img".into()));
+        assert_eq!(plan(&plans, "child").base, Base::Disk("/disks/old.img".into()));
         assert_eq!(disk(plan(&plans, "child")), &Disk { layout, format: Format::Raw, size: Size::BaseAnd(1 << 30) });
         assert_eq!(disk(plan(&plans, "grandchild")).size, Size::BaseAnd(2 << 30));
         assert_eq!(disk(plan(&plans, "own")).layout, Layout::WholeBootable);
@@ -197,6 +196,9 @@ fn a_parent_that_is_not_declared_is_a_disk_that_is_there() {
     let absent = problems(&lower_with(&text, "amd64", &Sights::default()).unwrap_err());
     assert_eq!(absent.len(), 2, "{absent:?}");
     assert!(absent[0].contains("neither an image of this file nor the disk `/vm/images/old.img`"), "{absent:?}");
+    let odd = Sights { disks: [("old.img".parse().unwrap(), Err("is a fifo".to_owned()))].into(), ..Sights::default() };
+    let odd = problems(&lower_with(&text, "amd64", &odd).unwrap_err());
+    assert!(odd.len() == 2 && odd.iter().all(|line| line.ends_with(".parent`: is a fifo")), "{odd:?}");
 }
 
 #[test]

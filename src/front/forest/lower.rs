@@ -158,8 +158,13 @@ impl<'a> Lowering<'a> {
             return Some(Base::Plan(name));
         }
         let path = self.options.dir.join(IMAGES).join(name.as_str());
-        if self.sights.disks.contains_key(&name) {
-            return Some(Base::Disk(path));
+        match self.sights.disks.get(&name) {
+            Some(Ok(disk)) => return Some(Base::Disk(disk.path.clone())),
+            Some(Err(why)) => {
+                self.problems.push(parent.problem(why));
+                return None;
+            }
+            None => {}
         }
         let like = crate::vocab::nearest(name.as_str(), self.by_name.keys().copied());
         let like = like.first().map(|like| format!(", did you mean `{like}`?")).unwrap_or_default();
@@ -222,15 +227,15 @@ impl<'a> Lowering<'a> {
         Inherited { size: after(parent.size, written), bootable: parent.bootable }
     }
 
-    /// Whether an image whose parent is a disk boots: as it says itself, else as the disk does.
+    /// Whether an image whose parent is a disk boots: as it says itself, else as the disk does. Where nobody can tell, it
+    /// does not: a boot loader needs a kernel, which such a disk need not have.
     fn as_the_disk(&self, image: &Image) -> bool {
-        let disk = image.parent.as_ref().and_then(|parent| parent.value.parse::<PlanName>().ok());
-        let seen = disk.and_then(|disk| self.sights.disks.get(&disk).copied().flatten());
-        match (&image.bootable, seen) {
-            (Some(own), _) => own.value,
-            (None, Some(seen)) => seen,
-            (None, None) => self.is_bios(),
+        if let Some(own) = &image.bootable {
+            return own.value;
         }
+        let disk = image.parent.as_ref().and_then(|parent| parent.value.parse::<PlanName>().ok());
+        let seen = disk.and_then(|disk| self.sights.disks.get(&disk)).and_then(|seen| seen.as_ref().ok());
+        seen.and_then(|seen| seen.boots).unwrap_or(false)
     }
 }
 
