@@ -326,8 +326,15 @@ fn hostile_words_are_refused_by_name() {
         (json!([{"name": "a", "image_size": "-1G"}]), "[0].image_size"),
         (json!([{"name": "a", "image_size": "16E"}]), "[0].image_size"),
         (
-            json!([{"name": "a", "image_size": "7E"}, {"name": "b", "parent": "a", "image_size": "+7E"}]),
+            json!([{"name": "a", "image_size": "1P"}, {"name": "b", "parent": "a", "image_size": "+1K"}]),
             "[1].image_size",
+        ),
+        (json!([{"name": "a", "image_size": "7E"}]), "`7E` makes a disk that is too large: 1125899906842624 bytes"),
+        (json!([{"name": "a", "image_size": "1K"}]), "`1K` makes a disk that is too small: 16777216 bytes"),
+        (json!([{"name": "a", "image_size": "+1M"}]), "`+1M` makes a disk that is too small"),
+        (
+            json!([{"name": "a"}, {"name": "b", "parent": "a", "image_size": "1M"}]),
+            "`1M` makes a disk that is too small",
         ),
         (json!([{"name": "a", "parent": "a"}]), "a -> a"),
     ];

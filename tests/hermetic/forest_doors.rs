@@ -200,7 +200,7 @@ fn a_parent_that_is_not_declared_is_looked_at_before_anything_is_built() {
     boots[450] = 0x83;
     let qcow2 = [&b"QFI\xfb"[..], &[0; 508]].concat();
     folder.put("elsewhere", "");
-    for (content, layout) in [(vec![0; 1024], "whole"), (gpt, "whole"), (qcow2, "whole"), (boots, "whole_bootable")] {
+    for (content, layout) in [(vec![0; 1024], "whole"), (gpt, "whole"), (qcow2, "whole"), (boots, "whole-bootable")] {
         std::fs::write(folder.image("elsewhere"), content).unwrap();
         for is_link in [false, true] {
             let _none = std::fs::remove_file(folder.image("old"));

@@ -7,6 +7,7 @@ use super::action::Setting;
 use super::document::Image;
 use super::size::{self, Written};
 use super::{Forest, IMAGES, Sights};
+use crate::disk;
 use crate::error::Result;
 use crate::front::archive::Archive;
 use crate::plan::{
@@ -80,10 +81,8 @@ impl<'a> Lowering<'a> {
             Some(_) => (self.parent(image), Some(packages)),
         };
         let inherited = self.inherited(image, written);
-        if let (Size::Exactly(bytes) | Size::BaseAnd(bytes), Some(size)) = (inherited.size, &image.size)
-            && bytes > size::LARGEST
-        {
-            self.problems.push(size.problem("makes a disk that is larger than any file"));
+        if let (Some(size), Some(_)) = (&image.size, written) {
+            self.problems.extend(outside(inherited.size).map(|what| size.problem(format!("`{}` {what}", size.value))));
         }
         let install = own.filter(|packages| !packages.is_empty());
         let install = install.map(|install| Step::new(Action::Packages { install, recommends: None }));
@@ -236,6 +235,19 @@ impl<'a> Lowering<'a> {
         let disk = image.parent.as_ref().and_then(|parent| parent.value.parse::<PlanName>().ok());
         let seen = disk.and_then(|disk| self.sights.disks.get(&disk)).and_then(|seen| seen.as_ref().ok());
         seen.and_then(|seen| seen.boots).unwrap_or(false)
+    }
+}
+
+/// What is wrong with a size that no disk can have; how large an existing disk is shows only when it is read.
+fn outside(size: Size) -> Option<String> {
+    match size {
+        Size::Exactly(bytes) if bytes < disk::LEAST => {
+            Some(format!("makes a disk that is too small: {} bytes are the least", disk::LEAST))
+        }
+        Size::Exactly(bytes) | Size::BaseAnd(bytes) if bytes > disk::MOST => {
+            Some(format!("makes a disk that is too large: {} bytes are the most", disk::MOST))
+        }
+        _ => None,
     }
 }
 
