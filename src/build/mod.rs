@@ -43,8 +43,8 @@ use crate::engine::{PackRequest, Surroundings, adopt, open};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::{clock, fs};
 use crate::plan::{
-    Answers, Base, Explained, Form, Inputs, Known, Missing, Output, Plan, PlanName, Status, Why, explain as explain_plans,
-    identity,
+    Answers, Base, Explained, Form, Inputs, Known, Missing, Output, Plan, PlanName, Status, Why,
+    explain as explain_plans, identity,
 };
 use crate::progress::Cancel;
 use crate::sandbox::worker::{Ids, Worker};
@@ -221,7 +221,9 @@ fn missing(explained: &[Explained]) -> Result<()> {
                 lines.push(format!("`{}`, {}: {}", one.name, line.what, why.text()));
                 hints.extend(match missing {
                     Missing::File(_) => Some("put each file where it is looked for, or mend its path"),
-                    Missing::Tool(_) => Some("`castoff doctor` shows which programs are there and how to get the others"),
+                    Missing::Tool(_) => {
+                        Some("`castoff doctor` shows which programs are there and how to get the others")
+                    }
                     Missing::Archive(_) | Missing::Image(_) => None,
                 });
             }
@@ -230,8 +232,7 @@ fn missing(explained: &[Explained]) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    let error =
-        Error::new(Kind::NotFound, "something the images are made of is missing").caused_by(lines.join("\n"));
+    let error = Error::new(Kind::NotFound, "something the images are made of is missing").caused_by(lines.join("\n"));
     let hint: Vec<&str> = hints.into_iter().collect();
     Err(if hint.is_empty() { error } else { error.hint(hint.join("; ")) })
 }

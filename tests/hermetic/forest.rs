@@ -347,6 +347,21 @@ fn hostile_words_are_refused_by_name() {
 }
 
 #[test]
+fn a_decimal_mode_is_noted_with_a_form_that_is_taken() {
+    for (mode, note) in [
+        ("755", Some("is decimal: mode 1363; octal is written 0755")),
+        ("493", Some("is decimal: mode 0755; write 0755")),
+        ("0755", None),
+    ] {
+        let text = one_action("chmod", json!({"Permissions": mode, "File": "/a"})).to_string();
+        let forest = Forest::read(&text, "x").unwrap();
+        let (_, notes) = forest.lower(&options("amd64", "sid"), &Sights::default()).unwrap();
+        assert_eq!(notes.len(), note.iter().len(), "{notes:?}");
+        assert!(note.is_none_or(|note| notes[0].ends_with(note)), "{notes:?}");
+    }
+}
+
+#[test]
 fn exactly_one_kernel_is_installed() {
     let text = one_action("install-kernel", json!({"KernelInstallDir": "/k"})).to_string();
     let seen = |names: &[&str]| {

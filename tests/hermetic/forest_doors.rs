@@ -259,10 +259,17 @@ fn lvhs_words_lines_and_exit_codes_are_understood() {
 
     assert_eq!(run(&lvh, &["images", "example-config"]), (0, EXAMPLE.to_owned(), String::new()));
     assert_eq!(run(&lvh, &["version"]), (0, format!("castoff {}\n", env!("CARGO_PKG_VERSION")), String::new()));
-    for (words, told) in [(&["images"][..], "example-config"), (&[], "images")] {
+    for (words, told, usage) in [
+        (&["images"][..], "example-config", "Usage: lvh images "),
+        (&[], "images", "Usage: lvh "),
+        (&["images", "build", "--help"], "--dir", "Usage: lvh images build "),
+    ] {
         let (code, stdout, _) = run(&lvh, words);
         assert!(code == 0 && stdout.contains(told), "{words:?}: {stdout}");
+        assert!(stdout.contains(usage) && !stdout.contains("lvh lvh"), "{words:?}: {stdout}");
     }
+    assert!(run(binary, &["lvh"]).1.contains("Usage: castoff lvh "));
+    assert!(run(&lvh, &["images", "build"]).2.contains("Usage: lvh images build "));
     for (words, told) in [
         (&["run", "--image", "x", "--kernel"][..], "image.boot"),
         (&["kernels", "pull", "6.1"], "not part of castoff"),
