@@ -196,6 +196,10 @@ fn a_parent_that_is_not_declared_is_a_disk_that_is_there() {
     let absent = problems(&lower_with(&text, "amd64", &Sights::default()).unwrap_err());
     assert_eq!(absent.len(), 2, "{absent:?}");
     assert!(absent[0].contains("neither an image of this file nor the disk `/vm/images/old.img`"), "{absent:?}");
+    let own = SeenDisk { path: "/vm/images/child".into(), boots: None };
+    let own = Sights { disks: [("old.img".parse().unwrap(), Ok(own))].into(), ..Sights::default() };
+    let own = problems(&lower_with(&text, "amd64", &own).unwrap_err());
+    assert!(own.len() == 2 && own[0].contains("is a link to `child`, an image of this file"), "{own:?}");
     let odd = Sights { disks: [("old.img".parse().unwrap(), Err("is a fifo".to_owned()))].into(), ..Sights::default() };
     let odd = problems(&lower_with(&text, "amd64", &odd).unwrap_err());
     assert!(odd.len() == 2 && odd.iter().all(|line| line.ends_with(".parent`: is a fifo")), "{odd:?}");

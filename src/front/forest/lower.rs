@@ -158,7 +158,16 @@ impl<'a> Lowering<'a> {
         }
         let path = self.options.dir.join(IMAGES).join(name.as_str());
         match self.sights.disks.get(&name) {
-            Some(Ok(disk)) => return Some(Base::Disk(disk.path.clone())),
+            Some(Ok(disk)) => {
+                let images = self.options.dir.join(IMAGES);
+                // It is replaced while others read it.
+                if let Some(own) = self.by_name.keys().find(|own| images.join(own) == disk.path) {
+                    let what = format!("`{name}` is a link to `{own}`, an image of this file: name that one");
+                    self.problems.push(parent.problem(what));
+                    return None;
+                }
+                return Some(Base::Disk(disk.path.clone()));
+            }
             Some(Err(why)) => {
                 self.problems.push(parent.problem(why));
                 return None;
