@@ -37,10 +37,20 @@ pub(super) struct Doing<'a> {
 impl Doing<'_> {
     /// Carries the step out; whether its packages came from archives that nobody knows.
     pub(super) fn run(&self) -> Result<bool> {
-        if let Action::Packages { install, recommends } = &self.step.action {
-            return packages::install(self, install, *recommends);
+        let done = match &self.step.action {
+            Action::Packages { install, recommends } => packages::install(self, install, *recommends),
+            _ => self.act().map(|()| false),
+        };
+        done.map_err(|error| self.named(error))
+    }
+
+    /// The error with what failed; a command's own says it already, and whoever interrupts knows.
+    fn named(&self, error: Error) -> Error {
+        let what = failed(&self.step.summary());
+        if error.kind() == Kind::Interrupted || error.message() == what {
+            return error;
         }
-        self.act().map(|()| false)
+        Error::new(error.kind(), what).caused_by(error)
     }
 
     fn act(&self) -> Result<()> {
@@ -157,7 +167,11 @@ pub(super) fn succeeded(report: &SandboxReport, what: impl FnOnce() -> String) -
     };
     let cause =
         if report.tail.is_empty() { ended } else { format!("{ended}; its last lines:\n{}", report.tail.join("\n")) };
-    Err(Error::new(Kind::Failed, format!("`{}` failed", what())).caused_by(cause))
+    Err(Error::new(Kind::Failed, failed(&what())).caused_by(cause))
+}
+
+fn failed(what: &str) -> String {
+    format!("`{what}` failed")
 }
 
 fn append_line(inside: &Inside, path: &str, line: &str) -> Result<()> {

@@ -43,8 +43,8 @@ use crate::engine::{PackRequest, Surroundings, adopt, open};
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::host::{clock, fs};
 use crate::plan::{
-    Answers, Base, Explained, Form, Inputs, Known, Output, Plan, PlanName, Status, Why, explain as explain_plans,
-    identity,
+    Answers, Base, Explained, Form, Inputs, Known, Missing, Output, Plan, PlanName, Status, Why,
+    explain as explain_plans, identity,
 };
 use crate::progress::Cancel;
 use crate::sandbox::worker::{Ids, Worker};
@@ -235,19 +235,27 @@ fn plain(path: &Path) -> Result<PathBuf> {
 /// What plans need and nobody has, all at once.
 fn missing(explained: &[Explained]) -> Result<()> {
     let mut lines = Vec::new();
+    let mut hints = BTreeSet::new();
     for one in explained {
         for line in one.lines.iter().chain(&one.outputs) {
-            if let Status::Miss(why @ Why::Unknown(_)) = &line.status {
+            if let Status::Miss(why @ Why::Unknown(missing)) = &line.status {
                 lines.push(format!("`{}`, {}: {}", one.name, line.what, why.text()));
+                hints.extend(match missing {
+                    Missing::File(_) => Some("put each file where it is looked for, or mend its path"),
+                    Missing::Tool(_) => {
+                        Some("`castoff doctor` shows which programs are there and how to get the others")
+                    }
+                    Missing::Archive(_) | Missing::Image(_) => None,
+                });
             }
         }
     }
     if lines.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Kind::NotFound, "something the images are made of is missing")
-        .caused_by(lines.join("\n"))
-        .hint("`castoff doctor` shows which programs are there and how to get the others"))
+    let error = Error::new(Kind::NotFound, "something the images are made of is missing").caused_by(lines.join("\n"));
+    let hint: Vec<&str> = hints.into_iter().collect();
+    Err(if hint.is_empty() { error } else { error.hint(hint.join("; ")) })
 }
 
 fn is_there(one: &Explained, with_outputs: bool) -> bool {

@@ -191,7 +191,7 @@ impl Making<'_> {
             Verdict::MoveAside(reason) => {
                 let aside = aside(path)?;
                 self.progress.warn(format!("`{}` is moved to `{}`: {reason}", path.display(), aside.display()));
-                report.replaced = Some(format!("{reason}: moved to {}", aside.display()));
+                report.replaced = Some(reason);
                 report.moved_to = Some(aside);
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Lines about images go to stdout, everything else to stderr; the exit code is 0 or 1.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -132,15 +133,14 @@ fn absent(word: &str, hint: &str) -> Error {
 }
 
 fn help(path: &[&str]) -> Result<Exit> {
-    let mut command = super::options::command();
-    command.build();
-    let mut at = &mut command;
-    for word in path {
-        at = at
-            .find_subcommand_mut(word)
-            .ok_or_else(|| Error::new(Kind::Failed, format!("there is no help on `{word}`")))?;
+    let program = std::env::args_os().next().unwrap_or_else(|| "castoff".into());
+    let words = path.iter().copied().chain(["-h"]).map(OsString::from);
+    let words: Vec<OsString> = std::iter::once(program).chain(words).collect();
+    // Help that was asked for is told as clap tells errors.
+    match super::parse(&words) {
+        Err(help) => print(&help.render().to_string()).map(|()| 0),
+        Ok(_) => Err(Error::new(Kind::Failed, format!("there is no help on `{}`", path.join(" ")))),
     }
-    print(&at.render_help().to_string()).map(|()| 0)
 }
 
 fn images(command: &ImagesCommand, config: Config) -> Result<Exit> {
@@ -159,10 +159,25 @@ fn images(command: &ImagesCommand, config: Config) -> Result<Exit> {
             if !options.platform.is_empty() {
                 given.push(("platform", options.platform.as_str().into()));
             }
-            let (_, retcode) = dispatch("forest.pull", given, config)?;
+            let (result, retcode) = dispatch("forest.pull", given, config)?;
+            for line in pulled(&result, &options.url) {
+                complain(&line);
+            }
             Ok(retcode.min(FAILURE))
         }
     }
+}
+
+/// What became of each file that an image carries.
+fn pulled(result: &Value, url: &str) -> Vec<String> {
+    let list = |key: &str| result.get(key).and_then(Value::as_list).unwrap_or_default();
+    let line = |file: &Value| {
+        let done = [("written", "pulled"), ("replaced", "replaced"), ("reused", "reused")];
+        let word = done.into_iter().find(|(key, _)| list(key).contains(file)).map(|(_, word)| word);
+        word.map(|word| format!("{word} {}", file.as_str().unwrap_or_default()))
+    };
+    let lines: Vec<String> = list("files").iter().filter_map(line).collect();
+    if lines.is_empty() { vec![format!("`{url}` carries no images: nothing was pulled")] } else { lines }
 }
 
 fn path(path: &std::path::Path) -> Result<Value> {
@@ -223,6 +238,17 @@ fn dispatch(name: &str, given: Vec<(&str, Value)>, config: Config) -> Result<(Va
 
 #[cfg(test)]
 mod tests {
+    use crate::vocab::Value;
+
+    #[test]
+    fn what_was_pulled_is_told_file_by_file() {
+        let lists = [("files", &["a", "b", "c"][..]), ("written", &["c"]), ("replaced", &["a"]), ("reused", &["b"])];
+        let result = Value::map(lists.map(|(key, files)| (key, Value::list(files.iter().copied()))));
+        assert_eq!(super::pulled(&result, "x"), ["replaced a", "reused b", "pulled c"]);
+        let nothing = Value::map([("files", Value::list([""; 0]))]);
+        assert_eq!(super::pulled(&nothing, "x:1"), ["`x:1` carries no images: nothing was pulled"]);
+    }
+
     /// By Go's `fmt.Printf("image:%-10s cachedImageUsed:%t cachedImageDeleted:%s\n", ..)`.
     #[test]
     fn lines_are_those_of_lvh() {

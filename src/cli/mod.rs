@@ -57,8 +57,7 @@ fn spelled_out(mut arguments: Vec<OsString>) -> Vec<OsString> {
 /// Refuses to be one that it cannot be yet.
 fn stood_in_for(mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     const REFUSED: [&str; 2] = ["disk-image-create", "simplestreams-builder"];
-    let name = arguments.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str);
-    match name {
+    match called_as(&arguments) {
         Some("lvh") => {
             arguments.insert(1, OsString::from("lvh"));
             Ok(arguments)
@@ -71,8 +70,21 @@ fn stood_in_for(mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     }
 }
 
+/// The name of the program as it was called.
+fn called_as(arguments: &[OsString]) -> Option<&str> {
+    arguments.first().and_then(|program| Path::new(program).file_name()).and_then(OsStr::to_str)
+}
+
+/// What the arguments say. Under the name `lvh` they name that word again, which no usage shall show twice.
+fn parse(arguments: &[OsString]) -> std::result::Result<clap::ArgMatches, clap::Error> {
+    match (called_as(arguments), arguments) {
+        (Some("lvh"), [_, words @ ..]) => options::command().no_binary_name(true).try_get_matches_from(words),
+        _ => options::command().try_get_matches_from(arguments),
+    }
+}
+
 fn run(arguments: &[OsString], daemon: Daemon) -> Result<Exit> {
-    let matches = match options::command().try_get_matches_from(arguments) {
+    let matches = match parse(arguments) {
         Ok(matches) => matches,
         Err(error) if arguments.get(1).is_some_and(|command| command == "lvh") => {
             return Ok(say(&error).min(lvh::FAILURE));

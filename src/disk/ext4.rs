@@ -202,7 +202,7 @@ fn complaint(said: &Said) -> Result<()> {
     if is_full {
         return Err(Error::new(Kind::NoSpace, "the tree does not fit into a disk of this size")
             .caused_by(told)
-            .hint("ask for a larger size, or for none: then it is computed"));
+            .hint("ask for a larger size; in images.json that is `image_size`"));
     }
     Err(Error::new(Kind::Failed, "debugfs could not write the file system").caused_by(told))
 }

@@ -43,7 +43,13 @@ pub fn copy_kernel(
 
 /// The kernel that a PC's boot loader starts.
 pub(super) fn choose(tree: &Tree) -> Result<Kernel> {
-    let found = choose_any(tree)?;
+    let found = choose_any(tree).map_err(|error| match (error.kind(), error.next_step()) {
+        (Kind::NotFound, Some(hint)) => {
+            let hint = format!("{hint}; a disk that need not boot by itself needs none: `\"bootable\": false`");
+            error.hint(hint)
+        }
+        _ => error,
+    })?;
     let path = tree.root.join(found.kernel.trim_start_matches('/'));
     let mut magic = [0; 4];
     let read = fs::open_regular(&path, false)?.read_exact_at(&mut magic, 0x202);

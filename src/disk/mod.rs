@@ -34,4 +34,4 @@ mod write;
 pub use convert::{Compression, Format};
 pub use kernel::{Kernel, copy_kernel};
 pub use squashfs::{Squashed, squashfs};
-pub use write::{Layout, Request, Written, write};
+pub use write::{LEAST, Layout, MOST, Request, Written, write};

@@ -14,7 +14,10 @@ use crate::progress::{Cancel, Progress};
 use crate::vocab::Digest;
 
 /// The least size of a disk, and of its root file system.
-const LEAST: u64 = 16 << 20;
+pub const LEAST: u64 = 16 << 20;
+
+/// The most that a disk may have.
+pub const MOST: u64 = 1 << 50;
 
 /// How a disk is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub fn write(request: &Request, target: &Path, progress: &Progress, cancel: &Can
         return Err(Error::new(Kind::Usage, format!("a disk of {total} bytes has no room for its root file system"))
             .hint(format!("{} bytes are the least for this layout", edges + LEAST)));
     }
-    require_fit(need, root)?;
+    require_fit(need, root, edges)?;
     // The disk before it is converted, and what it becomes.
     let copies = if request.format == Format::Raw { 1 } else { 2 };
     fs::require_space(target, copies * need.blocks * BLOCK + size::overhead(root, 0))?;
@@ -143,23 +146,27 @@ fn check(request: &Request) -> Result<()> {
             append.escape_debug()
         ));
     }
-    if let Some(size) = request.size
-        && (!(LEAST..=1 << 50).contains(&size) || !size.is_multiple_of(512))
-    {
-        return usage(format!("a disk of {size} bytes cannot be made: {LEAST} are the least, and 512 divides it"));
+    match request.size {
+        Some(size) if size < LEAST => usage(format!("a disk of {size} bytes is too small: {LEAST} are the least")),
+        Some(size) if size > MOST => usage(format!("a disk of {size} bytes is too large: {MOST} are the most")),
+        Some(size) if !size.is_multiple_of(512) => {
+            usage(format!("a disk of {size} bytes cannot be made: it has to be a multiple of 512"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Fails when not even the content has room; what is left to the file system's own needs shows when it is written.
-fn require_fit(need: Need, size: u64) -> Result<()> {
+fn require_fit(need: Need, size: u64, edges: u64) -> Result<()> {
     let least = need.blocks.saturating_sub(need.blocks / 50) * BLOCK / 100 * 90;
     if least <= size {
         return Ok(());
     }
-    let enough = size::computed(need);
-    Err(Error::new(Kind::Usage, format!("the tree does not fit into a file system of {size} bytes"))
-        .hint(format!("{enough} bytes are enough for it; without a size that is what it gets")))
+    let enough = size::computed(need) + edges;
+    let written = enough.div_ceil(1 << 20);
+    Err(Error::new(Kind::Usage, format!("the tree does not fit into a file system of {size} bytes")).hint(format!(
+        "a size of at least {enough} bytes gives it room: in images.json `\"image_size\": \"{written}M\"` (or larger)"
+    )))
 }
 
 /// Writes bytes into the disk.

@@ -201,7 +201,8 @@ fn replaced(output: &build::OutputReport, made_anew: Option<&str>) -> Option<Str
 
 /// What failed and why in the first line, all else after it.
 fn told(failure: &Failure) -> String {
-    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    // In one line there are no lines to announce.
+    let first = |text: &str| text.lines().next().unwrap_or_default().trim_end_matches("; its last lines:").to_owned();
     let causes = failure.causes.iter().map(|cause| first(cause));
     let line: Vec<String> = [first(&failure.message)].into_iter().chain(causes).collect();
     let rendered = failure.clone().into_error().render();

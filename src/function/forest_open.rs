@@ -7,7 +7,7 @@ use super::archives;
 use crate::config::Config;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::front::FRONT_ENDS;
-use crate::front::forest::{FILE, Forest, ForestOptions, IMAGES, Sights, Standing};
+use crate::front::forest::{FILE, Forest, ForestOptions, IMAGES, SeenDisk, Sights, Standing};
 use crate::host::fs;
 use crate::plan::{PlanName, Plans};
 
@@ -72,9 +72,9 @@ impl Opened {
         Ok(Lowered { plans, notes })
     }
 
-    /// What stands in the place of an image.
+    /// What stands in the place of an image; a link there is no file, as for the build.
     pub(super) fn standing(&self, name: &PlanName) -> Result<Standing> {
-        Ok(match fs::metadata(&self.path_of(name))? {
+        Ok(match fs::link_metadata(&self.path_of(name))? {
             None => Standing::Nothing,
             Some(found) if !found.is_file() => Standing::Other,
             Some(found) if found.len() == 0 => Standing::Empty,
@@ -87,9 +87,9 @@ impl Opened {
         let wants = self.forest.wants(&self.dir);
         let mut sights = Sights::default();
         for name in wants.disks {
-            if matches!(self.standing(&name)?, Standing::File | Standing::Empty) {
-                let boots = has_boot_sector(&self.path_of(&name))?;
-                sights.disks.insert(name, boots);
+            let path = self.path_of(&name);
+            if fs::link_metadata(&path)?.is_some() {
+                sights.disks.insert(name, seen(&path));
             }
         }
         for folder in wants.kernels {
@@ -115,11 +115,30 @@ fn regular_files(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The disk at a path, links followed since only its bytes count; or why there is none.
+fn seen(path: &Path) -> std::result::Result<SeenDisk, String> {
+    let no_disk = |what: &str| Err(format!("`{}` {what}", path.display()));
+    let told = |error: Error| match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    };
+    let Some(real) = fs::canonical(path).map_err(told)? else { return no_disk("is a link that leads nowhere") };
+    match fs::metadata(&real).map_err(told)? {
+        None => no_disk("is not there any more"),
+        Some(found) if !found.is_file() => no_disk("is not a regular file"),
+        Some(found) if found.len() == 0 => no_disk("is an empty file, which is no disk"),
+        Some(_) => Ok(SeenDisk { boots: has_boot_sector(&real).map_err(told)?, path: real }),
+    }
+}
+
 /// Whether a disk begins with a boot sector; none of one in a format that hides it.
 fn has_boot_sector(path: &Path) -> Result<Option<bool>> {
     const QCOW: &[u8] = b"QFI\xfb";
+    // The type of the first partition says that the table is a GPT: UEFI wants 55aa there, boot loader or not.
+    const PROTECTIVE: u8 = 0xee;
     let mut sector = Vec::new();
     let file = fs::open(path)?;
     file.take(512).read_to_end(&mut sector).context(|| format!("cannot read `{}`", path.display()))?;
-    Ok((!sector.starts_with(QCOW)).then(|| sector.get(510..512) == Some(&[0x55, 0xaa])))
+    let boots = sector.get(510..512) == Some(&[0x55, 0xaa]) && sector.get(450) != Some(&PROTECTIVE);
+    Ok((!sector.starts_with(QCOW)).then_some(boots))
 }

@@ -94,6 +94,9 @@ pub struct Explained {
     pub outputs: Vec<Line>,
 }
 
+/// Stands for a tree of which nothing is known, so that all that is missing is told and not the first of it alone.
+const NOTHING: Digest = Digest::from_bytes([0; 32]);
+
 /// Explains every plan, parents first. `space` tells apart plans of one name in different places.
 pub fn explain(plans: &Plans, space: &str, facts: &Facts, answers: &dyn Answers) -> Vec<Explained> {
     let mut done: Vec<Explained> = Vec::new();
@@ -144,20 +147,14 @@ impl Walk<'_> {
         let what = step.summary();
         let number = self.lines.iter().filter(|line| !line.slot.ends_with("\0base")).count();
         let slot = slot(self.space, &self.plan.name, &format!("step {number}"));
-        let Some(before) = self.after else {
-            self.lines.push(Line {
-                what,
-                identity: None,
-                inputs: None,
-                status: Status::Miss(Why::Before),
-                slot,
-                path: None,
-            });
+        let bootstrap = self.plans.bootstrap(self.plan);
+        let inputs = identity::of_step(self.after.unwrap_or(NOTHING), step, bootstrap, self.facts);
+        if self.after.is_none() {
+            let why = inputs.err().map_or(Why::Before, Why::Unknown);
+            self.lines.push(Line { what, identity: None, inputs: None, status: Status::Miss(why), slot, path: None });
             self.whole = false;
             return;
-        };
-        let bootstrap = self.plans.bootstrap(self.plan);
-        let inputs = identity::of_step(before, step, bootstrap, self.facts);
+        }
         let (line, after) = self.judge(what, inputs, slot);
         self.push(line, after, Some(step));
     }
@@ -190,9 +187,9 @@ impl Walk<'_> {
             slot: slot.clone(),
             path: path.clone(),
         };
-        let Some(after) = self.after else { return unknown(Status::Miss(Why::Before)) };
-        match identity::of_output(after, output, self.facts) {
+        match identity::of_output(self.after.unwrap_or(NOTHING), output, self.facts) {
             Err(missing) => unknown(Status::Miss(Why::Unknown(missing))),
+            Ok(_) if self.after.is_none() => unknown(Status::Miss(Why::Before)),
             Ok(inputs) => Line {
                 identity: Some(inputs.identity()),
                 status: self.answers.output(output, &inputs),

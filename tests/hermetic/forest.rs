@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use castoff::error::{Error, Result};
 use castoff::front::archive::{Archive, Family, archive};
-use castoff::front::forest::{EXAMPLE, Forest, ForestOptions, Sights};
+use castoff::front::forest::{EXAMPLE, Forest, ForestOptions, SeenDisk, Sights};
 use castoff::plan::{Action, Base, Command, Disk, Form, Format, Layout, Plan, Plans, Size, Step};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -184,12 +184,11 @@ fn a_parent_that_is_not_declared_is_a_disk_that_is_there() {
     let wants = forest.wants(Path::new("/vm"));
     assert_eq!(wants.disks.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["old.img"]);
     assert!(!forest.needs_archive());
-    for (seen, layout) in
-        [(Some(false), Layout::Whole), (Some(true), Layout::WholeBootable), (None, Layout::WholeBootable)]
-    {
-        let sights = Sights { disks: [("old.img".parse().unwrap(), seen)].into(), ..Sights::default() };
+    for (boots, layout) in [(Some(false), Layout::Whole), (Some(true), Layout::WholeBootable), (None, Layout::Whole)] {
+        let seen = SeenDisk { path: "/disks/old.img".into(), boots };
+        let sights = Sights { disks: [("old.img".parse().unwrap(), Ok(seen))].into(), ..Sights::default() };
         let plans = lower_with(&text, "amd64", &sights).unwrap();
-        assert_eq!(plan(&plans, "child").base, Base::Disk("/vm/images/old.img".into()));
+        assert_eq!(plan(&plans, "child").base, Base::Disk("/disks/old.img".into()));
         assert_eq!(disk(plan(&plans, "child")), &Disk { layout, format: Format::Raw, size: Size::BaseAnd(1 << 30) });
         assert_eq!(disk(plan(&plans, "grandchild")).size, Size::BaseAnd(2 << 30));
         assert_eq!(disk(plan(&plans, "own")).layout, Layout::WholeBootable);
@@ -197,6 +196,13 @@ fn a_parent_that_is_not_declared_is_a_disk_that_is_there() {
     let absent = problems(&lower_with(&text, "amd64", &Sights::default()).unwrap_err());
     assert_eq!(absent.len(), 2, "{absent:?}");
     assert!(absent[0].contains("neither an image of this file nor the disk `/vm/images/old.img`"), "{absent:?}");
+    let own = SeenDisk { path: "/vm/images/child".into(), boots: None };
+    let own = Sights { disks: [("old.img".parse().unwrap(), Ok(own))].into(), ..Sights::default() };
+    let own = problems(&lower_with(&text, "amd64", &own).unwrap_err());
+    assert!(own.len() == 2 && own[0].contains("is a link to `child`, an image of this file"), "{own:?}");
+    let odd = Sights { disks: [("old.img".parse().unwrap(), Err("is a fifo".to_owned()))].into(), ..Sights::default() };
+    let odd = problems(&lower_with(&text, "amd64", &odd).unwrap_err());
+    assert!(odd.len() == 2 && odd.iter().all(|line| line.ends_with(".parent`: is a fifo")), "{odd:?}");
 }
 
 #[test]
@@ -324,8 +330,15 @@ fn hostile_words_are_refused_by_name() {
         (json!([{"name": "a", "image_size": "-1G"}]), "[0].image_size"),
         (json!([{"name": "a", "image_size": "16E"}]), "[0].image_size"),
         (
-            json!([{"name": "a", "image_size": "7E"}, {"name": "b", "parent": "a", "image_size": "+7E"}]),
+            json!([{"name": "a", "image_size": "1P"}, {"name": "b", "parent": "a", "image_size": "+1K"}]),
             "[1].image_size",
+        ),
+        (json!([{"name": "a", "image_size": "7E"}]), "`7E` makes a disk that is too large: 1125899906842624 bytes"),
+        (json!([{"name": "a", "image_size": "1K"}]), "`1K` makes a disk that is too small: 16777216 bytes"),
+        (json!([{"name": "a", "image_size": "+1M"}]), "`+1M` makes a disk that is too small"),
+        (
+            json!([{"name": "a"}, {"name": "b", "parent": "a", "image_size": "1M"}]),
+            "`1M` makes a disk that is too small",
         ),
         (json!([{"name": "a", "parent": "a"}]), "a -> a"),
     ];
@@ -334,6 +347,21 @@ fn hostile_words_are_refused_by_name() {
         let told = problems(&error);
         assert_eq!(told.len(), 1, "{text}: {told:?}");
         assert!(told[0].contains(field), "{text}: {told:?}");
+    }
+}
+
+#[test]
+fn a_decimal_mode_is_noted_with_a_form_that_is_taken() {
+    for (mode, note) in [
+        ("755", Some("is decimal: mode 1363; octal is written 0755")),
+        ("493", Some("is decimal: mode 0755; write 0755")),
+        ("0755", None),
+    ] {
+        let text = one_action("chmod", json!({"Permissions": mode, "File": "/a"})).to_string();
+        let forest = Forest::read(&text, "x").unwrap();
+        let (_, notes) = forest.lower(&options("amd64", "sid"), &Sights::default()).unwrap();
+        assert_eq!(notes.len(), note.iter().len(), "{notes:?}");
+        assert!(note.is_none_or(|note| notes[0].ends_with(note)), "{notes:?}");
     }
 }
 

@@ -169,18 +169,73 @@ fn a_test_makes_nothing() {
 #[test]
 fn what_is_no_file_is_left_alone_and_what_builds_on_it_is_left_out() {
     for function in ["dry_run=True", "dry_run=False"] {
-        let folder = Folder::new(CHAIN);
-        std::fs::create_dir_all(folder.image("base")).unwrap();
-        let (code, value, stderr) =
-            folder.call("forest.build", &[function, "pkg_repo=sid http://mirror.invalid/debian"]);
-        assert_eq!(code, 1, "{stderr}");
-        let images = value["images"].as_object().unwrap();
-        assert_eq!(images.keys().collect::<Vec<_>>(), ["base"], "{value}");
-        assert!(images["base"]["error"].as_str().unwrap().contains("is not a regular file"), "{value}");
-        assert!(value["comment"].as_str().unwrap().starts_with("images errors:base: "), "{value}");
-        assert_eq!(folder.files(), ["base"]);
-        assert!(folder.image("base").is_dir());
+        for is_link in [false, true] {
+            let folder = Folder::new(CHAIN);
+            folder.put("elsewhere", "something");
+            if is_link {
+                std::os::unix::fs::symlink("elsewhere", folder.image("base")).unwrap();
+            } else {
+                std::fs::create_dir(folder.image("base")).unwrap();
+            }
+            let (code, value, stderr) =
+                folder.call("forest.build", &[function, "pkg_repo=sid http://mirror.invalid/debian"]);
+            assert_eq!(code, 1, "{stderr}");
+            let images = value["images"].as_object().unwrap();
+            assert_eq!(images.keys().collect::<Vec<_>>(), ["base"], "{value}");
+            assert!(images["base"]["error"].as_str().unwrap().contains("is not a regular file"), "{value}");
+            assert!(value["comment"].as_str().unwrap().starts_with("images errors:base: "), "{value}");
+            assert_eq!(folder.files(), ["base", "elsewhere"]);
+            assert_eq!(std::fs::read(folder.image("elsewhere")).unwrap(), b"something");
+            assert_eq!(folder.image("base").is_symlink(), is_link);
+        }
     }
+}
+
+#[test]
+fn a_parent_that_is_not_declared_is_looked_at_before_anything_is_built() {
+    let folder = Folder::new(r#"[{"name": "child", "parent": "old"}]"#);
+    let mut gpt = vec![0; 1024];
+    (gpt[450], gpt[510], gpt[511]) = (0xee, 0x55, 0xaa);
+    let mut boots = gpt.clone();
+    boots[450] = 0x83;
+    let qcow2 = [&b"QFI\xfb"[..], &[0; 508]].concat();
+    folder.put("elsewhere", "");
+    for (content, layout) in [(vec![0; 1024], "whole"), (gpt, "whole"), (qcow2, "whole"), (boots, "whole-bootable")] {
+        std::fs::write(folder.image("elsewhere"), content).unwrap();
+        for is_link in [false, true] {
+            let _none = std::fs::remove_file(folder.image("old"));
+            if is_link {
+                std::os::unix::fs::symlink("elsewhere", folder.image("old")).unwrap();
+            } else {
+                std::fs::copy(folder.image("elsewhere"), folder.image("old")).unwrap();
+            }
+            let (code, value, stderr) = folder.call("plan.show", &[]);
+            assert_eq!(code, 0, "{stderr}");
+            let child = &value["child"];
+            let path = if is_link { "elsewhere" } else { "old" };
+            let path = std::fs::canonicalize(folder.image(path)).unwrap();
+            assert_eq!(child["base"]["disk"], json!(path), "{child}");
+            assert_eq!(child["outputs"][0]["form"]["disk"]["layout"], layout, "{child}");
+        }
+    }
+    std::fs::remove_file(folder.image("old")).unwrap();
+    let odd = |told: &str| {
+        let (code, _, stderr) = folder.call("forest.build", &["dry_run=True"]);
+        assert!(code == 1 && stderr.contains("images.json:1:30: `[0].parent`: "), "{stderr}");
+        assert!(stderr.contains(told), "{told}: {stderr}");
+    };
+    odd("neither an image of this file nor the disk");
+    std::os::unix::fs::symlink("nothing", folder.image("old")).unwrap();
+    odd("is a link that leads nowhere");
+    std::fs::remove_file(folder.image("old")).unwrap();
+    std::os::unix::fs::symlink("old", folder.image("old")).unwrap();
+    odd("cannot follow");
+    std::fs::remove_file(folder.image("old")).unwrap();
+    folder.put("old", "");
+    odd("is an empty file");
+    std::fs::remove_file(folder.image("old")).unwrap();
+    std::fs::create_dir(folder.image("old")).unwrap();
+    odd("is not a regular file");
 }
 
 #[test]
@@ -204,10 +259,17 @@ fn lvhs_words_lines_and_exit_codes_are_understood() {
 
     assert_eq!(run(&lvh, &["images", "example-config"]), (0, EXAMPLE.to_owned(), String::new()));
     assert_eq!(run(&lvh, &["version"]), (0, format!("castoff {}\n", env!("CARGO_PKG_VERSION")), String::new()));
-    for (words, told) in [(&["images"][..], "example-config"), (&[], "images")] {
+    for (words, told, usage) in [
+        (&["images"][..], "example-config", "Usage: lvh images "),
+        (&[], "images", "Usage: lvh "),
+        (&["images", "build", "--help"], "--dir", "Usage: lvh images build "),
+    ] {
         let (code, stdout, _) = run(&lvh, words);
         assert!(code == 0 && stdout.contains(told), "{words:?}: {stdout}");
+        assert!(stdout.contains(usage) && !stdout.contains("lvh lvh"), "{words:?}: {stdout}");
     }
+    assert!(run(binary, &["lvh"]).1.contains("Usage: castoff lvh "));
+    assert!(run(&lvh, &["images", "build"]).2.contains("Usage: lvh images build "));
     for (words, told) in [
         (&["run", "--image", "x", "--kernel"][..], "image.boot"),
         (&["kernels", "pull", "6.1"], "not part of castoff"),

@@ -413,7 +413,10 @@ fn a_miss_names_what_changed_and_what_builds_on_it() {
     other.files.clear();
     let missing = told(&explain(&chain("one", base()), "/vm", &other, &made));
     assert_eq!(missing[0].1.as_deref(), Some("`/h/file` is not there"));
-    assert_eq!(missing[1].1.as_deref(), Some("what it builds on is made anew"));
+    // All that is missing, not the first of it alone.
+    assert_eq!(missing[1].1.as_deref(), Some("`/h/file` is not there"), "{missing:?}");
+    assert_eq!(missing[2].1.as_deref(), Some("what it builds on is made anew"), "{missing:?}");
+    assert_eq!(missing[4].1.as_deref(), Some("`/h/file` is not there"), "{missing:?}");
 }
 
 #[test]

@@ -172,6 +172,62 @@ fn a_parent_that_nobody_declared_is_an_image_that_is_there() {
 }
 
 #[test]
+fn a_parent_that_nobody_declared_may_be_qcow2_without_a_kernel_and_a_link() {
+    require_root();
+    let forest = on_busybox(&json!([]));
+    let elsewhere = forest.castoff.scratch().join("elsewhere");
+    succeed(
+        program("qemu-img")
+            .args(["convert", "-f", "raw", "-O", "qcow2"])
+            .args([&forest.image("present.img"), &elsewhere]),
+    );
+    std::os::unix::fs::symlink(&elsewhere, forest.image("linked.qcow2")).unwrap();
+    forest.write("images.json", &json!([{ "name": "child.img", "parent": "linked.qcow2" }]).to_string());
+    assert_eq!(forest.build(&[]), "image:child.img  cachedImageUsed:false cachedImageDeleted:\n");
+    assert_eq!(in_image(&forest.image("child.img"), "/etc/hostname"), "before\n");
+    assert!(forest.build(&[]).contains("cachedImageUsed:true"));
+    assert!(forest.image("linked.qcow2").is_symlink());
+    // Who wants it to boot is told what it lacks, and how to do without.
+    forest.write(
+        "images.json",
+        &json!([{ "name": "child.img", "parent": "linked.qcow2", "bootable": true }]).to_string(),
+    );
+    let output = forest.lvh(&[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("there is no kernel") && told.contains("`\"bootable\": false`"), "{told}");
+}
+
+#[test]
+fn what_fails_or_is_missing_is_named_and_the_hint_fits() {
+    require_root();
+    let upload = |file: &str| json!({ "type": "upload", "op": { "File": file, "Dest": "/root/x" } });
+    let table = [
+        (
+            json!([{ "type": "chmod", "op": { "Permissions": "0600", "File": "/no" } }]),
+            &["child.img: `set the mode of /no to 0600` failed: ", "Caused by: "][..],
+        ),
+        (
+            json!([upload("first"), upload("second")]),
+            &["/vm/first` is not there", "/vm/second` is not there", "hint: put each file where it is looked for"],
+        ),
+        (
+            json!([{ "type": "run-command", "op": { "Cmd": "dd if=/dev/urandom of=/root/x bs=1M count=100" } }]),
+            &["the tree does not fit", "hint: a size of at least ", "`\"image_size\": \"1"],
+        ),
+    ];
+    for (actions, wanted) in table {
+        let forest = on_busybox(&actions);
+        let output = forest.lvh(&[]);
+        assert_eq!(output.status.code(), Some(1));
+        let told = String::from_utf8_lossy(&output.stderr);
+        for wanted in wanted {
+            assert!(told.contains(wanted), "{wanted}: {told}");
+        }
+        assert!(!told.contains("castoff doctor"), "{told}");
+    }
+}
+
+#[test]
 fn a_failed_image_is_never_taken_for_a_good_one() {
     require_root();
     let broken = json!([{ "type": "run-command", "op": { "Cmd": "echo the reason; exit 3" } }]);
@@ -182,6 +238,8 @@ fn a_failed_image_is_never_taken_for_a_good_one() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "");
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(told.contains("images errors:child.img: ") && told.contains("the reason"), "{told}");
+        let line = told.lines().find(|line| line.starts_with("images errors:")).unwrap();
+        assert!(line.ends_with("failed: exit code 3"), "one line announces no others: {line}");
         assert!(!forest.image("child.img").exists());
     }
 }
@@ -193,6 +251,7 @@ fn an_image_of_somebody_elses_is_moved_aside_and_the_sixth_case_is_one_of_castof
     forest.write("images/child.img", "somebody's");
     let lines = forest.build(&[]);
     assert!(lines.contains("cachedImageUsed:false cachedImageDeleted:") && lines.contains("did not write"), "{lines}");
+    assert_eq!((lines.matches("moved to").count(), lines.matches("child.img.aside-1").count()), (1, 1), "{lines}");
     let aside: Vec<_> =
         std::fs::read_dir(forest.dir.join("images")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(aside.iter().any(|path| std::fs::read(path).unwrap() == b"somebody's"), "{aside:?}");

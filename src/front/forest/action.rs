@@ -101,7 +101,13 @@ impl Action {
         let number: u32 = mode.value.parse().ok()?;
         let is_decimal = !mode.value.starts_with('0') && number <= 0o7777;
         let (place, field, text) = (&mode.place, &mode.field, &mode.value);
-        is_decimal.then(|| format!("{place}: `{field}` is decimal: mode {number:04o}; octal is written 0{text}"))
+        // Who wrote digits that can be octal meant octal most likely; else the number was computed.
+        let meant = if text.bytes().all(|digit| digit < b'8') {
+            format!("octal is written 0{text}")
+        } else {
+            format!("write 0{number:o}")
+        };
+        is_decimal.then(|| format!("{place}: `{field}` is decimal: mode {number:04o}; {meant}"))
     }
 
     /// Its steps; none where something is wrong with it.

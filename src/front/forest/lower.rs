@@ -7,6 +7,7 @@ use super::action::Setting;
 use super::document::Image;
 use super::size::{self, Written};
 use super::{Forest, IMAGES, Sights};
+use crate::disk;
 use crate::error::Result;
 use crate::front::archive::Archive;
 use crate::plan::{
@@ -80,10 +81,8 @@ impl<'a> Lowering<'a> {
             Some(_) => (self.parent(image), Some(packages)),
         };
         let inherited = self.inherited(image, written);
-        if let (Size::Exactly(bytes) | Size::BaseAnd(bytes), Some(size)) = (inherited.size, &image.size)
-            && bytes > size::LARGEST
-        {
-            self.problems.push(size.problem("makes a disk that is larger than any file"));
+        if let (Some(size), Some(_)) = (&image.size, written) {
+            self.problems.extend(outside(inherited.size).map(|what| size.problem(format!("`{}` {what}", size.value))));
         }
         let install = own.filter(|packages| !packages.is_empty());
         let install = install.map(|install| Step::new(Action::Packages { install, recommends: None }));
@@ -158,8 +157,22 @@ impl<'a> Lowering<'a> {
             return Some(Base::Plan(name));
         }
         let path = self.options.dir.join(IMAGES).join(name.as_str());
-        if self.sights.disks.contains_key(&name) {
-            return Some(Base::Disk(path));
+        match self.sights.disks.get(&name) {
+            Some(Ok(disk)) => {
+                let images = self.options.dir.join(IMAGES);
+                // It is replaced while others read it.
+                if let Some(own) = self.by_name.keys().find(|own| images.join(own) == disk.path) {
+                    let what = format!("`{name}` is a link to `{own}`, an image of this file: name that one");
+                    self.problems.push(parent.problem(what));
+                    return None;
+                }
+                return Some(Base::Disk(disk.path.clone()));
+            }
+            Some(Err(why)) => {
+                self.problems.push(parent.problem(why));
+                return None;
+            }
+            None => {}
         }
         let like = crate::vocab::nearest(name.as_str(), self.by_name.keys().copied());
         let like = like.first().map(|like| format!(", did you mean `{like}`?")).unwrap_or_default();
@@ -222,15 +235,28 @@ impl<'a> Lowering<'a> {
         Inherited { size: after(parent.size, written), bootable: parent.bootable }
     }
 
-    /// Whether an image whose parent is a disk boots: as it says itself, else as the disk does.
+    /// Whether an image whose parent is a disk boots: as it says itself, else as the disk does. Where nobody can tell, it
+    /// does not: a boot loader needs a kernel, which such a disk need not have.
     fn as_the_disk(&self, image: &Image) -> bool {
-        let disk = image.parent.as_ref().and_then(|parent| parent.value.parse::<PlanName>().ok());
-        let seen = disk.and_then(|disk| self.sights.disks.get(&disk).copied().flatten());
-        match (&image.bootable, seen) {
-            (Some(own), _) => own.value,
-            (None, Some(seen)) => seen,
-            (None, None) => self.is_bios(),
+        if let Some(own) = &image.bootable {
+            return own.value;
         }
+        let disk = image.parent.as_ref().and_then(|parent| parent.value.parse::<PlanName>().ok());
+        let seen = disk.and_then(|disk| self.sights.disks.get(&disk)).and_then(|seen| seen.as_ref().ok());
+        seen.and_then(|seen| seen.boots).unwrap_or(false)
+    }
+}
+
+/// What is wrong with a size that no disk can have; how large an existing disk is shows only when it is read.
+fn outside(size: Size) -> Option<String> {
+    match size {
+        Size::Exactly(bytes) if bytes < disk::LEAST => {
+            Some(format!("makes a disk that is too small: {} bytes are the least", disk::LEAST))
+        }
+        Size::Exactly(bytes) | Size::BaseAnd(bytes) if bytes > disk::MOST => {
+            Some(format!("makes a disk that is too large: {} bytes are the most", disk::MOST))
+        }
+        _ => None,
     }
 }
 

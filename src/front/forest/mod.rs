@@ -58,10 +58,19 @@ pub struct Wants {
 /// What the caller saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sights {
-    /// The disks that are there, and whether each has a boot loader, as far as that could be told.
-    pub disks: BTreeMap<PlanName, Option<bool>>,
+    /// What stands in the places of disks, or why it is none.
+    pub disks: BTreeMap<PlanName, std::result::Result<SeenDisk, String>>,
     /// The names of the regular files in the `boot` of each folder that has one.
     pub kernels: BTreeMap<PathBuf, Vec<String>>,
+}
+
+/// A disk that the forest does not declare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenDisk {
+    /// Where it is, links followed.
+    pub path: PathBuf,
+    /// Whether it has a boot loader, as far as that could be told.
+    pub boots: Option<bool>,
 }
 
 impl Forest {

@@ -13,7 +13,7 @@ pub(super) enum Written {
 const SECTOR: u64 = 512;
 
 /// The largest file that the file systems of Linux keep.
-pub(super) const LARGEST: u64 = i64::MAX as u64;
+const LARGEST: u64 = i64::MAX as u64;
 
 /// The size in a text: `8G`, `+2G`, `512M`, `1.5T`, `10GiB`, `8589934592`; powers of 1024, but for `GB` and its like.
 pub(super) fn parse(text: &str) -> Result<Written, String> {
