@@ -56,10 +56,9 @@ As `build.sources` of the configuration says, else as the host's own apt has it 
     ),
     Function::changes(
         "build.shell",
-        "Open a shell in the tree of a failed step, as the step saw it; with a command, run that instead and give back the last
-lines it printed.
+        "Open a shell in the tree of a failed step, as the step saw it; with a command, run that instead.
 
-What is changed in there is gone afterwards. A shell needs the caller's terminal, so it is opened by `castoff call` \
+What is changed in there is gone afterwards. The last lines that a command printed are in the report. A shell needs the caller's terminal, so it is opened by `castoff call` \
          and not by the daemon.
 
     castoff call build.shell
