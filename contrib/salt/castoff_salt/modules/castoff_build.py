@@ -62,7 +62,7 @@ def shell(failed=None, command=None, network=False, test=False):
     """
     Open a shell in the tree of a failed step, as the step saw it; with a command, run that instead.
 
-    What is changed in there is gone afterwards. A shell needs the caller's terminal, so it is opened by `castoff call` and not by the daemon.
+    What is changed in there is gone afterwards. The last lines that a command printed are in the report. A shell needs the caller's terminal, so it is opened by `castoff call` and not by the daemon.
 
         salt-call castoff_build.shell
         salt-call castoff_build.shell command='["cat", "/etc/os-release"]'

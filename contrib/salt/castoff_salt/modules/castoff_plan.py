@@ -34,7 +34,7 @@ def explain(source, images=None, pkg_repo='sid', refresh=False):
 
     Arguments:
         source (path)
-            Folder with what images are made of, such as `images.json`, or such a file
+            Folder with what images are made of, such as `images.json`, or such a file, or a document of plans
         images (list, or text with commas, default None)
             Names of images: they, what builds on them, and what they build on; null: all
         pkg_repo (text, default 'sid')
@@ -57,7 +57,7 @@ def show(source, images=None, pkg_repo='sid'):
 
     Arguments:
         source (path)
-            Folder with what images are made of, such as `images.json`, or such a file
+            Folder with what images are made of, such as `images.json`, or such a file, or a document of plans
         images (list, or text with commas, default None)
             Names of images: they, what builds on them, and what they build on; null: all
         pkg_repo (text, default 'sid')
