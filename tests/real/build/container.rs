@@ -50,14 +50,14 @@ impl Container {
         Command::new("docker")
             .env("DOCKER_HOST", docker_host())
             .args(["run", "--rm", "--network=none", "--volume=/usr:/usr:ro", "--volume=/etc:/etc:ro"])
-            .arg(shared(self.work.path(), "/work"))
+            .arg(shared(self.work.path(), "/box"))
             .args(
-                ["CASTOFF_STATE_DIR=/work/state", "CASTOFF_CONFIG=/dev/null", "CASTOFF_ENGINE=store", "HOME=/work"]
+                ["CASTOFF_STATE_DIR=/box/state", "CASTOFF_CONFIG=/dev/null", "CASTOFF_ENGINE=store", "HOME=/box"]
                     .map(|variable| format!("--env={variable}")),
             )
             .args(options)
             .arg(&self.image.0)
-            .args(["/work/castoff", "call", "--out=json", "build.run", "/work/plans.json"])
+            .args(["/box/castoff", "call", "--out=json", "build.run", "/box/plans.json"])
             .output()
             .unwrap()
     }
@@ -89,8 +89,8 @@ fn a_container_without_privileges_builds_or_tells_what_it_lacks() {
     let plan = container.shop.plan("one", &[run(line)], &tar(), "out.tar");
     assert_eq!(container.shop.build(std::slice::from_ref(&plan))["result"], true);
     let mut plan = plan;
-    plan["base"] = json!({ "tar": "/work/base.tar" });
-    plan["outputs"][0]["path"] = json!("/work/out.tar");
+    plan["base"] = json!({ "tar": "/box/base.tar" });
+    plan["outputs"][0]["path"] = json!("/box/out.tar");
     std::fs::write(container.path("plans.json"), json!([plan]).to_string()).unwrap();
 
     let user = format!("--user={}:{}", person.number("-u"), person.number("-g"));
